@@ -1,0 +1,122 @@
+"""Start a ResNet of any block from a float checkpoint of the same topology (torchvision's or timm's ResNet)."""
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnn_tasks.backbones.blocks import Block
+from bnn_tasks.backbones.resnet import ResNet
+
+_log = logging.getLogger(__name__)
+_DOWNSAMPLE = re.compile(r"downsample\.(\d+)\.(.+)")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What happened to every tensor.
+
+    Attributes:
+        loaded: names in the backbone that were set.
+        left_out: names in the checkpoint that have no place in the backbone (its classifier).
+        fresh: names in the backbone that a float net does not have (thresholds, scales, RPReLU) and keep their initial value.
+    """
+
+    loaded: list[str]
+    left_out: list[str]
+    fresh: list[str]
+
+    def __str__(self) -> str:
+        return (
+            f"loaded {len(self.loaded)} tensors; left out of the checkpoint: {self.left_out or 'nothing'}; "
+            f"not in the checkpoint, left at their initial value: {self.fresh or 'nothing'}"
+        )
+
+
+def _target(name: str, backbone: ResNet, downsample_conv: set[str]) -> str:
+    """Name in the backbone of the checkpoint's tensor `name`."""
+    match = re.fullmatch(r"(layer\d)\.(\d+)\.(.+)", name)
+    if match is None:
+        return name
+    stage, index, rest = match.groups()
+    blocks = dict(backbone.named_children())[stage]
+    if int(index) >= len(list(blocks.children())):
+        return name
+    block = next(child for position, child in enumerate(blocks.children()) if position == int(index))
+    assert isinstance(block, Block)
+    down = _DOWNSAMPLE.fullmatch(rest)
+    if down is not None:
+        # The 1×1 convolution is the one with a 4-d weight; torchvision numbers it 0, timm's average-pooled variant 1.
+        part = "conv" if f"{stage}.{index}.downsample.{down[1]}" in downsample_conv else "bn"
+        rest = f"downsample.{part}.{down[2]}"
+    for source, target in block.float_names.items():
+        if rest.startswith(source + "."):
+            return f"{stage}.{index}.{target}{rest[len(source):]}"
+    return name
+
+
+def load_float_state_dict(backbone: ResNet, state: dict[str, Tensor]) -> LoadReport:
+    """Copy a float ResNet's tensors into a backbone, strictly.
+
+    The float weights become the latent weights; BatchNorms keep their statistics. A strided 1×1 shortcut becomes the
+    1×1 after average pooling.
+
+    Args:
+        backbone: any `ResNet` of the same depth, width and stem as the checkpoint.
+        state: state_dict of torchvision's or timm's ResNet with basic blocks.
+
+    Returns:
+        What was loaded, left out and kept; also logged.
+
+    Raises:
+        ValueError: a tensor other than the classifier's has no place, a shape differs, or one is missing.
+    """
+    convolutions = {
+        name.removesuffix(".weight") for name, tensor in state.items() if ".downsample." in name and tensor.dim() == 4
+    }
+    own = backbone.state_dict()
+    loaded: dict[str, Tensor] = {}
+    left_out = []
+    for name, tensor in state.items():
+        target = _target(name, backbone, convolutions)
+        if target not in own:
+            if not name.startswith("fc."):
+                raise ValueError(
+                    f"Expected a checkpoint of the backbone's topology, but {name!r} has no place in it. "
+                    "Cure: build the backbone with the checkpoint's depth, from basic blocks."
+                )
+            left_out.append(name)
+            continue
+        if own[target].shape != tensor.shape:
+            raise ValueError(
+                f"Expected {name!r} to have shape {tuple(own[target].shape)}, but got {tuple(tensor.shape)}. "
+                "Cure: build the backbone with the checkpoint's width and stem_kernel (7 for torchvision's ResNet)."
+            )
+        loaded[target] = tensor
+    float_names = {name for name in own if not re.search(r"(theta|scale|activation\.\w+(\.\w+)?)$", name)}
+    missing = sorted(float_names - loaded.keys())
+    if missing:
+        raise ValueError(f"Expected the checkpoint to have every tensor of a float ResNet, but it lacks {missing}.")
+    backbone.load_state_dict(loaded, strict=False)
+    report = LoadReport(sorted(loaded), sorted(left_out), sorted(own.keys() - loaded.keys()))
+    _log.info("%s", report)
+    return report
+
+
+def load_float_checkpoint(backbone: ResNet, path: str | os.PathLike[str]) -> LoadReport:
+    """`load_float_state_dict` from a file that ``torch.save(model.state_dict(), path)`` wrote.
+
+    Args:
+        backbone: the backbone to fill.
+        path: the file; loaded with ``weights_only``, so no code in it can run.
+
+    Raises:
+        ValueError: the file is not a dictionary of tensors, or does not fit.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise ValueError(f"Expected {os.fspath(path)!r} to hold a state_dict (names to tensors), but it does not.")
+    return load_float_state_dict(backbone, state)

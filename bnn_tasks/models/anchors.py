@@ -1,0 +1,123 @@
+"""Anchors, their matching to objects, and the coding of boxes (Ren et al., Faster R-CNN, 2015; Lin et al., 2017)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+# exp() of a size delta is clipped here so that no untrained net makes an endless box (Girshick et al., Detectron).
+DELTA_CLIP = math.log(1000 / 16)
+BACKGROUND, BETWEEN = -1, -2
+
+
+class Anchors(nn.Module):
+    """Boxes of fixed shapes around every position of every level.
+
+    A position (x, y) of a level with stride s is centred at ((x + ½)·s, (y + ½)·s).
+
+    Args:
+        strides: pixels between positions, one a level.
+        sizes: square roots of the anchors' areas in pixels, one list a level; every level has as many.
+        ratios: height / width.
+
+    Raises:
+        ValueError: the lists disagree in length, or a value is not positive.
+    """
+
+    base: Tensor
+
+    def __init__(
+        self, strides: Sequence[int], sizes: Sequence[Sequence[float]], ratios: Sequence[float] = (0.5, 1.0, 2.0)
+    ) -> None:
+        super().__init__()
+        if len(strides) != len(sizes) or len({len(level) for level in sizes}) != 1 or not sizes[0] or not ratios:
+            raise ValueError(
+                f"Expected one list of anchor sizes a level, equally long, for {len(strides)} levels, but got {sizes}."
+            )
+        if min(*strides, *(size for level in sizes for size in level), *ratios) <= 0:
+            raise ValueError(f"Expected positive strides, sizes and ratios, but got {strides}, {sizes}, {ratios}.")
+        self.strides = list(strides)
+        base = [
+            [
+                [-size / math.sqrt(ratio) / 2, -size * math.sqrt(ratio) / 2]
+                + [size / math.sqrt(ratio) / 2, size * math.sqrt(ratio) / 2]
+                for size in level
+                for ratio in ratios
+            ]
+            for level in sizes
+        ]
+        self.register_buffer("base", torch.tensor(base))
+
+    @property
+    def per_position(self) -> int:
+        """A: anchors at one position of one level."""
+        return self.base.shape[1]
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Anchors of every level.
+
+        Args:
+            maps: one tensor (..., h, w) a level; only the size counts.
+
+        Returns:
+            (h·w·A, 4) a level, xyxy pixels, in the order y, x, anchor.
+        """
+        anchors = []
+        for level, (stride, x) in enumerate(zip(self.strides, maps, strict=True)):
+            height, width = x.shape[-2:]
+            ys = (torch.arange(height, device=x.device) + 0.5) * stride
+            xs = (torch.arange(width, device=x.device) + 0.5) * stride
+            cy, cx = torch.meshgrid(ys, xs, indexing="ij")
+            centres = torch.stack([cx, cy, cx, cy], dim=-1)
+            anchors.append((centres[:, :, None] + self.base[level]).reshape(-1, 4))
+        return anchors
+
+
+def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """(Δx/w, Δy/h, log(w'/w), log(h'/h)) of boxes against anchors (Ren et al., 2015, eq. 2).
+
+    Args:
+        boxes: (M, 4) xyxy.
+        anchors: (M, 4) xyxy.
+    """
+    size, centre = anchors[:, 2:] - anchors[:, :2], (anchors[:, 2:] + anchors[:, :2]) / 2
+    box_size, box_centre = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
+    return torch.cat([(box_centre - centre) / size, torch.log(box_size / size)], dim=1)
+
+
+def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
+    """The inverse of `encode`, with size deltas clipped at log(1000/16).
+
+    Args:
+        deltas: (M, 4).
+        anchors: (M, 4) xyxy.
+    """
+    size, centre = anchors[:, 2:] - anchors[:, :2], (anchors[:, 2:] + anchors[:, :2]) / 2
+    box_centre = deltas[:, :2] * size + centre
+    half = torch.exp(deltas[:, 2:].clamp(max=DELTA_CLIP)) * size / 2
+    return torch.cat([box_centre - half, box_centre + half], dim=1)
+
+
+def match(iou: Tensor, foreground: float, background: float) -> Tensor:
+    """Assign anchors to objects.
+
+    An anchor takes the object it overlaps most if IoU >= `foreground`; is BACKGROUND below `background`, BETWEEN
+    otherwise. Every object also keeps the anchors that overlap it most of all anchors, however little (Ren et al., 2015).
+
+    Args:
+        iou: (G, M), objects × anchors, G >= 1.
+        foreground: in [0, 1].
+        background: in [0, foreground].
+
+    Returns:
+        (M,) index of the object, or BACKGROUND, or BETWEEN.
+    """
+    best_iou, best = iou.max(dim=0)
+    assigned = best.clone()
+    assigned[best_iou < foreground] = BETWEEN
+    assigned[best_iou < background] = BACKGROUND
+    of_object = iou.max(dim=1, keepdim=True).values
+    kept = ((iou == of_object) & (of_object > 0)).any(dim=0)
+    assigned[kept] = best[kept]
+    return assigned

@@ -1,0 +1,124 @@
+"""What every detector offers: one forward that serves loss, boxes and export."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+# Mean and standard deviation of ImageNet's RGB values in [0, 1], as torchvision and timm use them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# forward's result: name -> one tensor per pyramid level.
+RawOutputs = dict[str, list[Tensor]]
+
+
+class BoxTarget(Protocol):
+    """Ground truth of one image as the losses read it.
+
+    Attributes:
+        boxes: (G, 4) float32, xyxy in pixels of the network's input.
+        labels: (G,) int64 in [0, num_classes).
+        ignore: (G,) bool; such an object is neither found nor missed: VOC's difficult ones, COCO's crowds.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    ignore: Tensor
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Detections of one image.
+
+    Attributes:
+        boxes: (D, 4) float32, xyxy in pixels of the network's input.
+        scores: (D,) float32 in [0, 1], falling.
+        labels: (D,) int64 in [0, num_classes).
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class DecodeNode:
+    """One node that follows the raw outputs in the exported graph (its operation is one of the runtime's).
+
+    Attributes:
+        op: the runtime's operation.
+        inputs: names of values: another node's output, or ``name.level`` for a raw output.
+        outputs: names of the produced values.
+        attrs: the operation's attributes.
+        tensors: the operation's tensors by role.
+    """
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Normalize(nn.Module):
+    """y = (x - mean_c) / std_c: the first node of every model, so that nobody else normalises.
+
+    Args:
+        mean: per channel, in [0, 1]; ImageNet's by default.
+        std: per channel, > 0; ImageNet's by default.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x`, (N, C, H, W), in [0, 1]."""
+        return (x - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
+
+
+class Detector(nn.Module):
+    """Base class of the detectors. ``forward`` never changes meaning with ``training``.
+
+    Attributes:
+        num_classes: K; labels are 0 … K-1, there is no background label.
+    """
+
+    num_classes: int
+
+    def forward(self, images: Tensor) -> RawOutputs:
+        """Raw outputs.
+
+        Args:
+            images: (N, 3, H, W) RGB in [0, 1].
+        """
+        raise NotImplementedError
+
+    def loss(self, outputs: RawOutputs, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
+        """Training losses by name, scalars; their sum is what is minimised.
+
+        Args:
+            outputs: what ``forward`` returned for a batch.
+            targets: ground truth, one an image; images without objects are legal.
+        """
+        raise NotImplementedError
+
+    def decode(self, outputs: RawOutputs, size: tuple[int, int]) -> list[Boxes]:
+        """Detections, one `Boxes` an image.
+
+        Args:
+            outputs: what ``forward`` returned for a batch.
+            size: (H, W) of the images.
+        """
+        raise NotImplementedError
+
+    def export_graph(self) -> list[DecodeNode]:
+        """What the runtime does after ``forward``; the last node gives ``boxes``, ``scores`` and ``labels``."""
+        raise NotImplementedError

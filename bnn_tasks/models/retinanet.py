@@ -1,0 +1,178 @@
+"""RetinaNet: backbone, pyramid and towers each real or binary by choice (Lin et al., Focal Loss, 2017)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
+
+from bnn_tasks.backbones import Backbone
+from bnn_tasks.models.anchors import BACKGROUND, BETWEEN, DELTA_CLIP, Anchors, decode, match
+from bnn_tasks.models.detector import Boxes, BoxTarget, DecodeNode, Detector, Normalize, RawOutputs
+from bnn_tasks.models.fpn import FPN
+from bnn_tasks.models.retinanet_head import RetinaNetHead
+
+OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))  # three anchor scales a level (Lin et al., 2017, §4)
+
+
+class RetinaNet(Detector):
+    """Dense one-stage detector with focal loss and GIoU loss.
+
+    Args:
+        num_classes: K >= 1.
+        backbone: image -> feature maps.
+        neck: channels of the backbone's maps -> pyramid.
+        head: (channels, levels, anchors, num_classes) -> towers.
+        anchor_scale: anchor size at a level in units of its stride; 4 is the paper's (32 px at stride 8).
+        ratios: height / width of the anchors.
+        foreground: IoU from which an anchor is an object's, in (0, 1]; the paper's 0.5.
+        background: IoU below which it is background, in [0, foreground]; the paper's 0.4.
+        box_weight: weight of the box loss; 2 is mmdetection's for GIoU.
+        score_threshold: detections below are dropped, in [0, 1).
+        nms_threshold: of two detections of one class with a higher IoU the weaker is dropped, in [0, 1].
+        top_k: detections kept a level before NMS.
+        max_detections: detections kept an image; COCO counts 100.
+        normalize: the model's first node.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: Backbone,
+        neck: Callable[[Sequence[int]], FPN] = FPN,
+        head: Callable[[int, int, int, int], RetinaNetHead] = RetinaNetHead,
+        anchor_scale: float = 4.0,
+        ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        foreground: float = 0.5,
+        background: float = 0.4,
+        box_weight: float = 2.0,
+        score_threshold: float = 0.05,
+        nms_threshold: float = 0.5,
+        top_k: int = 1000,
+        max_detections: int = 100,
+        normalize: Normalize | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"Expected `num_classes` to be >= 1, but got {num_classes}.")
+        if not 0 <= background <= foreground <= 1:
+            raise ValueError(f"Expected 0 <= `background` <= `foreground` <= 1, but got {background}, {foreground}.")
+        if not 0 <= score_threshold < 1 or not 0 <= nms_threshold <= 1 or min(top_k, max_detections) < 1:
+            raise ValueError(
+                "Expected `score_threshold` in [0, 1), `nms_threshold` in [0, 1], `top_k` and `max_detections` >= 1, but "
+                f"got {score_threshold}, {nms_threshold}, {top_k}, {max_detections}."
+            )
+        self.num_classes = num_classes
+        self.normalize = Normalize() if normalize is None else normalize
+        self.backbone = backbone
+        self.neck = neck(backbone.feature_info.channels())
+        strides = list(backbone.feature_info.reduction())
+        strides += [strides[-1] * 2 ** (extra + 1) for extra in range(self.neck.levels - len(strides))]
+        self.anchors = Anchors(strides, [[anchor_scale * s * octave for octave in OCTAVES] for s in strides], ratios)
+        self.head = head(self.neck.channels, self.neck.levels, self.anchors.per_position, num_classes)
+        self.foreground, self.background, self.box_weight = foreground, background, box_weight
+        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
+        self.top_k, self.max_detections = top_k, max_detections
+
+    def forward(self, images: Tensor) -> RawOutputs:
+        """``cls_logits`` and ``box_deltas`` of every level; see `RetinaNetHead.forward`."""
+        outputs: RawOutputs = self.head(self.neck(self.backbone(self.normalize(images))))
+        return outputs
+
+    def _rows(self, maps: list[Tensor], columns: int) -> list[Tensor]:
+        """(N, A·columns, h, w) a level -> (N, h·w·A, columns) a level, in the anchors' order."""
+        return [x.permute(0, 2, 3, 1).reshape(len(x), -1, columns) for x in maps]
+
+    def loss(self, outputs: RawOutputs, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
+        """Focal loss of all anchors and GIoU loss of those assigned to objects, both per assigned anchor.
+
+        Anchors whose best object is to be ignored count for neither.
+        """
+        anchors = torch.cat(self.anchors(outputs["cls_logits"]))
+        logits = torch.cat(self._rows(outputs["cls_logits"], self.num_classes), dim=1).float()
+        deltas = torch.cat(self._rows(outputs["box_deltas"], 4), dim=1).float()
+        wanted = torch.zeros_like(logits)
+        counted = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
+        images, rows, boxes = [], [], []
+        for index, target in enumerate(targets):
+            if len(target.boxes) == 0:
+                continue
+            assigned = match(box_iou(target.boxes, anchors), self.foreground, self.background)
+            counted[index] = assigned != BETWEEN
+            found = torch.nonzero(assigned > BACKGROUND).flatten()
+            ignored = target.ignore[assigned[found]]
+            counted[index, found[ignored]] = False
+            found = found[~ignored]
+            wanted[index, found, target.labels[assigned[found]]] = 1
+            images.append(torch.full_like(found, index))
+            rows.append(found)
+            boxes.append(target.boxes[assigned[found]])
+        focal = sigmoid_focal_loss(logits[counted], wanted[counted], reduction="sum")
+        positives = sum(len(r) for r in rows)
+        if positives == 0:
+            return {"cls": focal, "box": deltas.sum() * 0}
+        image, row = torch.cat(images), torch.cat(rows)
+        giou = generalized_box_iou_loss(decode(deltas[image, row], anchors[row]), torch.cat(boxes), reduction="sum")
+        return {"cls": focal / positives, "box": self.box_weight * giou / positives}
+
+    def decode(self, outputs: RawOutputs, size: tuple[int, int]) -> list[Boxes]:
+        """The best scores of every level, decoded, clipped to the image, thinned by NMS per class."""
+        anchors = self.anchors(outputs["cls_logits"])
+        logits = self._rows(outputs["cls_logits"], self.num_classes)
+        deltas = self._rows(outputs["box_deltas"], 4)
+        return [
+            self._decode_image([x[i] for x in logits], [x[i] for x in deltas], anchors, size)
+            for i in range(len(logits[0]))
+        ]
+
+    def _decode_image(
+        self, logits: list[Tensor], deltas: list[Tensor], anchors: list[Tensor], size: tuple[int, int]
+    ) -> Boxes:
+        boxes, scores, labels = [], [], []
+        for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
+            level_scores = torch.sigmoid(level_logits.float()).flatten()
+            kept = torch.nonzero(level_scores > self.score_threshold).flatten()
+            order = torch.sort(level_scores[kept], descending=True, stable=True).indices[: self.top_k]
+            kept = kept[order]
+            row = kept // self.num_classes
+            boxes.append(clip_boxes_to_image(decode(level_deltas[row].float(), level_anchors[row]), size))
+            scores.append(level_scores[kept])
+            labels.append(kept % self.num_classes)
+        all_boxes, all_scores, all_labels = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
+        chosen = batched_nms(all_boxes, all_scores, all_labels, self.nms_threshold)[: self.max_detections]
+        return Boxes(all_boxes[chosen], all_scores[chosen], all_labels[chosen])
+
+    def export_graph(self) -> list[DecodeNode]:
+        """Anchors, box decoding, NMS."""
+        levels = range(self.neck.levels)
+        logits, deltas = [f"cls_logits.{i}" for i in levels], [f"box_deltas.{i}" for i in levels]
+        return [
+            DecodeNode(
+                "anchors",
+                logits,
+                ["anchors"],
+                {"strides": [[s, s] for s in self.anchors.strides]},
+                {"base": self.anchors.base},
+            ),
+            DecodeNode(
+                "decode_boxes",
+                ["anchors", *deltas],
+                ["decoded"],
+                {"weights": [1.0, 1.0, 1.0, 1.0], "clip": DELTA_CLIP},
+            ),
+            DecodeNode(
+                "nms",
+                ["decoded", *logits],
+                ["boxes", "scores", "labels"],
+                {
+                    "num_classes": self.num_classes,
+                    "score_threshold": self.score_threshold,
+                    "iou_threshold": self.nms_threshold,
+                    "top_k": self.top_k,
+                    "max_detections": self.max_detections,
+                },
+            ),
+        ]
