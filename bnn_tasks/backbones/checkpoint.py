@@ -54,7 +54,7 @@ def _target(name: str, backbone: ResNet, downsample_conv: set[str]) -> str:
         rest = f"downsample.{part}.{down[2]}"
     for source, target in block.float_names.items():
         if rest.startswith(source + "."):
-            return f"{stage}.{index}.{target}{rest[len(source):]}"
+            return f"{stage}.{index}.{target}{rest[len(source) :]}"
     return name
 
 

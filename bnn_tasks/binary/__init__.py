@@ -1,6 +1,7 @@
 """The only package that knows what "binary" means: estimators, binarisers, layers, methods, conversion, profile."""
 
 from bnn_tasks.binary.activations import ActivationBinarizer, RSign, SignActivation
+from bnn_tasks.binary.convert import binarize
 from bnn_tasks.binary.estimators import STE, ApproxSign, ClippedSTE, Estimator, sign
 from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear
 from bnn_tasks.binary.methods import Method, get_method, list_methods
@@ -31,6 +32,7 @@ __all__ = [
     "Terms",
     "Threshold",
     "WeightBinarizer",
+    "binarize",
     "get_method",
     "list_methods",
     "sign",

@@ -159,9 +159,7 @@ class BinaryLinear(_BinaryLayer):
         ValueError: a size is below 1, or the method is unknown.
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, bias: bool = False, method: str | Method = "react"
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = False, method: str | Method = "react") -> None:
         if min(in_features, out_features) < 1:
             raise ValueError(f"Expected feature counts >= 1, but got {in_features} and {out_features}.")
         super().__init__(in_features, (out_features, in_features), bias, method)
@@ -180,4 +178,3 @@ class BinaryLinear(_BinaryLayer):
     def extra_repr(self) -> str:
         """Sizes and method."""
         return f"{self.in_features}, {self.out_features}, method={self.method_name}"
-

@@ -38,15 +38,11 @@ class Anchors(nn.Module):
         if min(*strides, *(size for level in sizes for size in level), *ratios) <= 0:
             raise ValueError(f"Expected positive strides, sizes and ratios, but got {strides}, {sizes}, {ratios}.")
         self.strides = list(strides)
-        base = [
-            [
-                [-size / math.sqrt(ratio) / 2, -size * math.sqrt(ratio) / 2]
-                + [size / math.sqrt(ratio) / 2, size * math.sqrt(ratio) / 2]
-                for size in level
-                for ratio in ratios
-            ]
+        halves = [
+            [(size / math.sqrt(ratio) / 2, size * math.sqrt(ratio) / 2) for size in level for ratio in ratios]
             for level in sizes
         ]
+        base = [[(-x, -y, x, y) for x, y in level] for level in halves]
         self.register_buffer("base", torch.tensor(base))
 
     @property

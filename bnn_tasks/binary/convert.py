@@ -1,0 +1,183 @@
+"""binarize(): turn the convolutions and linear layers of any traceable module into binary ones."""
+
+import copy
+import fnmatch
+import operator
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear
+from bnn_tasks.binary.methods import Method, get_method
+
+Functions = frozenset[Callable[..., object]]
+
+RELUS: tuple[type[nn.Module], ...] = (nn.ReLU, nn.ReLU6)
+RELU_FUNCTIONS: Functions = frozenset({F.relu, F.relu6, torch.relu})
+# What else is never negative.
+POSITIVE: tuple[type[nn.Module], ...] = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, nn.Softmax2d, nn.Softplus)
+POSITIVE_FUNCTIONS: Functions = frozenset(
+    {torch.sigmoid, F.sigmoid, F.hardsigmoid, F.softmax, torch.softmax, F.softplus, torch.abs, torch.exp}
+)
+# Commute with a ReLU: the sign of pool(x) and that of pool(relu(x)) ask the same question of x.
+MONOTONE: tuple[type[nn.Module], ...] = (nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.Identity, nn.Dropout, nn.Flatten)
+MONOTONE_FUNCTIONS: Functions = frozenset({torch.flatten, F.max_pool2d, F.dropout, torch.cat})
+# Do not, but of non-negative values they are non-negative.
+AVERAGES: tuple[type[nn.Module], ...] = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+AVERAGE_FUNCTIONS: Functions = frozenset({F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, torch.add, torch.mul})
+AVERAGE_FUNCTIONS |= {operator.add, operator.iadd, operator.mul, operator.imul}
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, BinaryConv2d | BinaryLinear) or super().is_leaf_module(m, module_qualified_name)
+
+
+class _Signs:
+    """Finds, for a binary layer, the value whose sign to take.
+
+    Args:
+        graph_module: the traced module; values are added to its graph.
+    """
+
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        self.graph_module = graph_module
+
+    def _is(self, node: fx.Node, modules: tuple[type[nn.Module], ...], functions: Functions) -> bool:
+        if node.op == "call_module":
+            return isinstance(self.graph_module.get_submodule(str(node.target)), modules)
+        return node.op == "call_function" and node.target in functions
+
+    def _is_relu(self, node: fx.Node) -> bool:
+        return self._is(node, RELUS, RELU_FUNCTIONS) or (node.op == "call_method" and node.target == "relu")
+
+    def non_negative(self, node: fx.Node) -> bool:
+        """Whether `node` provably never is below zero."""
+        if self._is_relu(node) or self._is(node, POSITIVE, POSITIVE_FUNCTIONS):
+            return True
+        carries = self._is(node, MONOTONE + AVERAGES, MONOTONE_FUNCTIONS | AVERAGE_FUNCTIONS)
+        return carries and all(self.non_negative(source) for source in node.all_input_nodes)
+
+    def source(self, node: fx.Node) -> fx.Node:
+        """`node` with the ReLUs on the way to it skipped; the ReLUs stay for their other readers."""
+        if self._is_relu(node):
+            return node.all_input_nodes[0]
+        if not self._is(node, MONOTONE, MONOTONE_FUNCTIONS):
+            return node
+        signed = {source: self.source(source) for source in node.all_input_nodes}
+        if all(old is new for old, new in signed.items()):
+            return node
+        with self.graph_module.graph.inserting_after(node):
+            return self.graph_module.graph.node_copy(node, signed.__getitem__)
+
+
+def _undo_inplace(graph_module: fx.GraphModule) -> None:
+    """A ReLU that writes over its input would change what the binary layers now read there."""
+    for module in graph_module.modules():
+        if isinstance(module, nn.ReLU | nn.ReLU6 | nn.Hardtanh | nn.Dropout):
+            module.inplace = False
+    for node in graph_module.graph.nodes:
+        if node.op == "call_function" and node.kwargs.get("inplace"):
+            node.update_kwarg("inplace", False)
+        if node.target in (torch.relu_, "relu_"):
+            node.target = torch.relu if node.op == "call_function" else "relu"
+        if node.target is operator.iadd:
+            node.target = operator.add
+
+
+def _convert(layer: nn.Conv2d | nn.Linear, name: str, method: Method) -> nn.Module:
+    bias = layer.bias is not None
+    binary: BinaryConv2d | BinaryLinear
+    if isinstance(layer, nn.Linear):
+        binary = BinaryLinear(layer.in_features, layer.out_features, bias, method)
+    else:
+        if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
+            raise ValueError(
+                f"Expected {name!r} to pad with zeros by a number of pixels, but got padding={layer.padding!r}, "
+                f"padding_mode={layer.padding_mode!r}. Cure: add {name!r} to `keep`."
+            )
+        binary = BinaryConv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,  # type: ignore[arg-type]
+            layer.stride,  # type: ignore[arg-type]
+            layer.padding,  # type: ignore[arg-type]
+            layer.dilation,  # type: ignore[arg-type]
+            layer.groups,
+            bias,
+            method=method,
+        )
+    binary.load_state_dict(layer.state_dict(), strict=False)
+    return binary.to(layer.weight.device).train(layer.training)
+
+
+def _keeps(
+    keep: Sequence[str] | Callable[[str, nn.Module], bool], names: list[str]
+) -> Callable[[str, nn.Module], bool]:
+    if callable(keep):
+        return keep
+    for pattern in keep:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(
+                f"Expected every pattern in `keep` to match a convolution or linear layer, but {pattern!r} matches none "
+                f"of {names}."
+            )
+    return lambda name, module: any(fnmatch.fnmatch(name, pattern) for pattern in keep)
+
+
+def binarize(
+    module: nn.Module, method: str | Method, *, keep: Sequence[str] | Callable[[str, nn.Module], bool]
+) -> nn.Module:
+    """A binary copy of a module: its Conv2d and Linear layers become `BinaryConv2d` and `BinaryLinear`.
+
+    A sign after a ReLU would be +1 everywhere, so a ReLU on the way into a binary layer is skipped for that layer: its sign
+    sees the BatchNorm's (or the residual sum's) output, as XNOR-Net's block order wants; other readers of the ReLU keep
+    it. The float weights become the latent weights.
+
+    Args:
+        module: any module that torch.fx can trace, for instance a timm or torchvision net. It is not changed.
+        method: a registered method's name or a `Method`.
+        keep: layers that stay real: names or shell patterns (``["conv1", "fc", "*downsample*"]``), or a function of
+            (name, layer).
+
+    Returns:
+        A torch.fx.GraphModule with the original's parameter names.
+
+    Raises:
+        ValueError: a pattern matches nothing, nothing is left to binarise, a layer's input provably has one sign only, a
+            layer cannot be expressed in binary, or the module cannot be traced.
+    """
+    chosen = get_method(method)
+    copied = copy.deepcopy(module)
+    try:
+        graph = _Tracer().trace(copied)
+    except Exception as error:
+        raise ValueError(
+            f"Expected a module that torch.fx can trace, but {type(module).__name__} is not: {error}. "
+            "Cure: binarize its traceable parts, or build it from BinaryConv2d."
+        ) from error
+    graph_module = fx.GraphModule(copied, graph)
+    layers = {n: m for n, m in copied.named_modules() if type(m) in (nn.Conv2d, nn.Linear)}
+    keeps = _keeps(keep, list(layers))
+    targets = {name for name, layer in layers.items() if not keeps(name, layer)}
+    if not targets:
+        raise ValueError("Expected at least one convolution or linear layer to binarise, but `keep` holds them all.")
+    _undo_inplace(graph_module)
+    signs = _Signs(graph_module)
+    for node in list(graph_module.graph.nodes):
+        if node.op == "call_module" and node.target in targets:
+            source = signs.source(node.args[0])
+            if signs.non_negative(source):
+                raise ValueError(
+                    f"Expected the input of {node.target!r} to have both signs, but {source.name!r} ({source.target}) is "
+                    f"never negative: every activation would be +1. Cure: add {node.target!r} to `keep`, or put a "
+                    "BatchNorm before it."
+                )
+            node.args = (source, *node.args[1:])
+    for name in targets:
+        graph_module.set_submodule(name, _convert(layers[name], name, chosen))
+    graph_module.graph.eliminate_dead_code()
+    graph_module.recompile()
+    return graph_module

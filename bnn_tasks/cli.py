@@ -1,0 +1,138 @@
+"""The ``bnn-tasks`` command: Lightning's verbs for training, and verbs of our own, of which ``run`` needs no torch."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+TRAINING_VERBS = ("fit", "validate", "test", "predict")
+
+
+def train(arguments: Sequence[str]) -> None:
+    """``bnn-tasks fit|validate|test|predict --config FILE [--ckpt_path FILE]``, Lightning's command line.
+
+    Args:
+        arguments: the words after ``bnn-tasks``.
+    """
+    from bnn_tasks.training import TrainingCLI
+
+    # Given the same words as the process, Lightning would warn that they came from within Python.
+    TrainingCLI(None if list(arguments) == sys.argv[1:] else list(arguments))
+
+
+def check_data(arguments: Sequence[str]) -> int:
+    """``bnn-tasks check-data --config FILE``: read the whole set, list everything wrong with it.
+
+    Args:
+        arguments: the words after ``check-data``.
+
+    Returns:
+        0 if the set is sound, 1 if something in it is wrong.
+    """
+    from bnn_tasks.data import check
+    from bnn_tasks.training import TrainingCLI
+
+    report = check(TrainingCLI(list(arguments), run=False).datamodule)
+    print(report)
+    return 1 if report.errors else 0
+
+
+def export(arguments: Sequence[str]) -> None:
+    """``bnn-tasks export CKPT --out MODEL.safetensors [--size H W]``: write the artifact, reload it, compare.
+
+    Args:
+        arguments: the words after ``export``.
+    """
+    parser = argparse.ArgumentParser("bnn-tasks export", description=export.__doc__)
+    parser.add_argument("checkpoint", help="a checkpoint that fit wrote")
+    parser.add_argument("--out", required=True, help="the artifact to write, MODEL.safetensors")
+    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="input size; default: the training size")
+    options = parser.parse_args(arguments)
+    from bnn_tasks.export import export_checkpoint
+
+    print(export_checkpoint(options.checkpoint, options.out, tuple(options.size) if options.size else None))
+
+
+def run(arguments: Sequence[str]) -> None:
+    """``bnn-tasks run MODEL.safetensors IMAGE_OR_FOLDER... --out DIR``: pictures with boxes and predictions.json; no torch.
+
+    Args:
+        arguments: the words after ``run``.
+    """
+    parser = argparse.ArgumentParser("bnn-tasks run", description=run.__doc__)
+    parser.add_argument("model", help="an artifact that export wrote")
+    parser.add_argument("images", nargs="+", help="pictures, or folders of pictures")
+    parser.add_argument("--out", required=True, help="folder to write to")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the kernels (default 1)")
+    parser.add_argument("--score", type=float, default=0.3, help="draw detections from this score on (default 0.3)")
+    options = parser.parse_args(arguments)
+    from bnn_tasks.runtime.run import run_folder
+
+    print(run_folder(options.model, options.images, options.out, threads=options.threads, draw_from=options.score))
+
+
+def profile(arguments: Sequence[str]) -> None:
+    """``bnn-tasks profile CONFIG_OR_CKPT_OR_MODEL``: which layers are really binary, and what each costs.
+
+    Args:
+        arguments: the words after ``profile``.
+    """
+    parser = argparse.ArgumentParser("bnn-tasks profile", description=profile.__doc__)
+    parser.add_argument("path", help="a config (.yaml), a checkpoint (.ckpt) or an artifact (.safetensors)")
+    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="input size; default: the training size")
+    options = parser.parse_args(arguments)
+    size = tuple(options.size) if options.size else None
+    if options.path.endswith(".safetensors"):
+        from bnn_tasks.runtime.profile import profile_artifact
+
+        print(profile_artifact(options.path, size))
+    else:
+        from bnn_tasks.training import profile_training
+
+        print(profile_training(options.path, size))
+
+
+VERBS: dict[str, Callable[[Sequence[str]], int | None]] = {
+    "check-data": check_data,
+    "export": export,
+    "run": run,
+    "profile": profile,
+}
+
+USAGE = """usage: bnn-tasks VERB ...
+
+  fit | validate | test | predict   --config FILE [--ckpt_path FILE]        train and evaluate
+  check-data                        --config FILE                           list everything wrong with a data set
+  export                            CKPT --out MODEL.safetensors            write the artifact of a trained net
+  run                               MODEL.safetensors IMAGES... --out DIR   detect, through XNOR and popcount, no torch
+  profile                           CONFIG_OR_CKPT_OR_MODEL                 what is binary, and what it costs
+
+bnn-tasks VERB --help says more."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb; bad input ends with one line on stderr and status 2.
+
+    Args:
+        arguments: the command line without the program's name; None is sys.argv's.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        return
+    verb, rest = words[0], words[1:]
+    if verb in TRAINING_VERBS:
+        train(words)
+        return
+    if verb not in VERBS:
+        print(f"{USAGE}\n\nExpected a verb, but got {verb!r}.", file=sys.stderr)
+        sys.exit(2)
+    try:
+        status = VERBS[verb](rest)
+    except ModuleNotFoundError as error:
+        print(f"bnn-tasks {verb} needs {error.name!r}. Cure: pip install 'bnn-tasks[train]'.", file=sys.stderr)
+        sys.exit(2)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"bnn-tasks {verb}: {error}", file=sys.stderr)
+        sys.exit(2)
+    if status:
+        sys.exit(status)

@@ -1,0 +1,9 @@
+"""Lightning data modules, and the batches they hand to tasks."""
+
+from bnn_tasks.data.augment import Augment
+from bnn_tasks.data.base import DetectionData
+from bnn_tasks.data.batch import DetectionBatch, DetectionTarget
+from bnn_tasks.data.findings import DataError
+from bnn_tasks.data.voc import VOCDetectionData
+
+__all__ = ["Augment", "DataError", "DetectionBatch", "DetectionData", "DetectionTarget", "VOCDetectionData"]

@@ -1,0 +1,182 @@
+"""The data module that every detection set shares: canvases, batches, ground truth; no file format."""
+
+import logging
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
+
+from bnn_tasks.data.augment import Augment
+from bnn_tasks.data.batch import collate
+from bnn_tasks.data.buckets import BucketBatchSampler
+from bnn_tasks.data.dataset import DetectionDataset, Record
+from bnn_tasks.data.findings import DataError, Findings, StrictFindings
+from bnn_tasks.runtime.images import Resize
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+
+
+class DetectionData(LightningDataModule, ABC):
+    """Detection sets for training and evaluation; predict reads the test split.
+
+    A subclass reads its format in ``read`` and says its classes. Shuffling and augmentation draw from torch's random
+    numbers, so ``seed_everything`` makes an epoch repeatable for one number of workers.
+
+    Args:
+        root: folder of the set.
+        sizes: (height, width) of the net's inputs, each side 1..8192; with several, each image goes to the one of
+            the nearest aspect ratio, and a batch has one size.
+        rule: ``"letterbox"`` or ``"stretch"``, see ``Resize``.
+        batch_size: images in a batch, at least 1; an epoch's last batches may be smaller, none is dropped.
+        num_workers: processes that read images; 0 reads in the main process.
+        train_augment: varies the training images; None shows them as they are.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        sizes: list[tuple[int, int]],
+        rule: str = "letterbox",
+        batch_size: int = 8,
+        num_workers: int = 0,
+        train_augment: Augment | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}")
+        if num_workers < 0:
+            raise ValueError(f"Expected `num_workers` to be at least 0, but got {num_workers}")
+        self.root = Path(root)
+        self.resize = Resize(tuple((height, width) for height, width in sizes), rule)
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.train_augment = train_augment
+        self._records: dict[str, list[Record]] = {}
+
+    @property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """The K class names in label order; known before ``setup``."""
+
+    @property
+    @abstractmethod
+    def category_ids(self) -> list[int]:
+        """The K category ids of ``ground_truth``, in label order."""
+
+    @abstractmethod
+    def read(self, split: str, findings: Findings) -> list[Record]:
+        """Read a split's annotations; images are not decoded.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            findings: takes what is wrong; reading goes on after an error where ``findings`` does.
+
+        Returns:
+            At least one record, unless an error was reported; in the order of ``image_id``.
+        """
+
+    def records(self, split: str) -> list[Record]:
+        """Return a split's annotations, read once.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+
+        Raises:
+            DataError: what is wrong with the set; the first of it.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"Expected `split` to be one of {SPLITS}, but got {split!r}")
+        if split not in self._records:
+            findings = StrictFindings()
+            records = self.read(split, findings)
+            if not records:
+                raise DataError(f"{self.root}: the {split} split has no images")
+            if findings.warnings:
+                log.warning(
+                    "%d warnings in the %s split, the first: %s. `bnn-tasks check-data` lists all of them",
+                    *(len(findings.warnings), split, findings.warnings[0]),
+                )
+            self._records[split] = records
+        return self._records[split]
+
+    def setup(self, stage: str) -> None:
+        """Read the annotations of a stage's splits.
+
+        Args:
+            stage: ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``.
+
+        Raises:
+            DataError: what is wrong with the set; the first of it.
+        """
+        for split in STAGES[stage]:
+            self.records(split)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return shuffled, augmented training batches; damaged images are replaced and named in the batch."""
+        dataset = DetectionDataset(self.records("train"), self.resize, self.train_augment, replace_damaged=True)
+        return self._loader(dataset, RandomSampler(dataset))
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return every validation image once, in order within a bucket."""
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return every test image once, in order within a bucket."""
+        return self._eval_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Return every test image once, in order within a bucket."""
+        return self._eval_loader("test")
+
+    def _eval_loader(self, split: str) -> DataLoader[Any]:
+        dataset = DetectionDataset(self.records(split), self.resize)
+        return self._loader(dataset, SequentialSampler(dataset))
+
+    def _loader(self, dataset: DetectionDataset, sampler: Sampler[int]) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_sampler=BucketBatchSampler(sampler, self.batch_size, False, dataset.sizes),
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def ground_truth(self, split: str) -> dict[str, Any]:
+        """Return a split as a COCO annotation file's content, which pycocotools' ``COCO`` indexes.
+
+        Boxes are xywh in original pixels and continuous: x in [0, width], a one-pixel box is one wide. Every
+        annotation also says ``difficult``, which COCO does not know.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+        """
+        records = self.records(split)
+        images = [
+            {"id": record.image_id, "file_name": record.path.name, "width": record.width, "height": record.height}
+            for record in records
+        ]
+        annotations: list[dict[str, Any]] = []
+        for record in records:
+            sides = record.boxes[:, 2:] - record.boxes[:, :2]
+            for i, label in enumerate(record.labels):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": record.image_id,
+                        "category_id": self.category_ids[label],
+                        "bbox": [*record.boxes[i, :2].tolist(), *sides[i].tolist()],
+                        "area": float(record.area[i]),
+                        "iscrowd": int(record.crowd[i]),
+                        "difficult": int(record.difficult[i]),
+                    }
+                )
+        categories = [{"id": id_, "name": name} for id_, name in zip(self.category_ids, self.class_names)]
+        return {"info": {}, "images": images, "annotations": annotations, "categories": categories}

@@ -1,0 +1,33 @@
+"""The closed list of ops that a graph may use."""
+
+from bnn_tasks.runtime.ops.base import Op
+from bnn_tasks.runtime.ops.binary import BinaryConv2d, BinaryLinear, Sign
+from bnn_tasks.runtime.ops.boxes import Anchors, DecodeBoxes, Nms
+from bnn_tasks.runtime.ops.convolution import Conv2d, Linear
+from bnn_tasks.runtime.ops.elementwise import Add, Hardtanh, Normalize, PRelu, Relu, ScaleShift, Sigmoid
+from bnn_tasks.runtime.ops.pooling import AvgPool2d, GlobalAvgPool, MaxPool2d
+from bnn_tasks.runtime.ops.shape import Concat, Flatten, ResizeNearest
+
+OPS: dict[str, Op] = {
+    "normalize": Normalize(),
+    "conv2d": Conv2d(),
+    "linear": Linear(),
+    "scale_shift": ScaleShift(),
+    "sign": Sign(),
+    "binary_conv2d": BinaryConv2d(),
+    "binary_linear": BinaryLinear(),
+    "add": Add(),
+    "relu": Relu(),
+    "hardtanh": Hardtanh(),
+    "prelu": PRelu(),
+    "max_pool2d": MaxPool2d(),
+    "avg_pool2d": AvgPool2d(),
+    "global_avg_pool": GlobalAvgPool(),
+    "flatten": Flatten(),
+    "resize_nearest": ResizeNearest(),
+    "concat": Concat(),
+    "sigmoid": Sigmoid(),
+    "anchors": Anchors(),
+    "decode_boxes": DecodeBoxes(),
+    "nms": Nms(),
+}

@@ -1,0 +1,121 @@
+"""The last nodes of a detector: anchors, box decoding, suppression."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bnn_tasks.runtime import detection
+from bnn_tasks.runtime.errors import OpError
+from bnn_tasks.runtime.kinds import Boxes, FloatMap, FoundBoxes, FoundLabels, FoundScores, Kind, Side, agree
+from bnn_tasks.runtime.ops.attrs import Integer, Many, Real
+from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Role, Tensors, float_map
+
+MAX_LEVELS = 16
+MAX_CANDIDATES = 20_000  # over all levels: suppression is quadratic
+
+
+def _cells(level: FloatMap) -> Side:
+    """Pixels of a level's map."""
+    return None if level.height is None or level.width is None else level.height * level.width
+
+
+def _boxes(levels: Sequence[FloatMap], values: int) -> Side:
+    """Boxes that all levels stand for, each taking `values` channels."""
+    total = 0
+    for level in levels:
+        if level.channels % values:
+            raise OpError(f"Expected channels in multiples of {values}, but got {level.channels}.")
+        cells = _cells(level)
+        if cells is None:
+            return None
+        total += cells * (level.channels // values)
+    return total
+
+
+def _expect_boxes(kind: Kind, count: Side) -> None:
+    if not isinstance(kind, Boxes) or not agree(kind.count, count):
+        raise OpError(f"Expected {count} boxes, one for each cell and anchor of the maps, but got {kind}.")
+
+
+def _refuse_nan(values: Sequence[np.ndarray], what: str) -> None:
+    if any(np.isnan(value).any() for value in values):
+        raise OpError(f"Expected {what} to be numbers, but some are NaN; look for it upstream.")
+
+
+class Anchors(Op):
+    """Anchors of the inputs' cells; only the inputs' sizes matter. base (levels, A, 4) xyxy around 0."""
+
+    attrs = {"strides": Many(Many(Real(1 / 1024, 8192), 2, 2), 1, MAX_LEVELS)}
+    roles = {"base": Role("float32", 3)}
+    arity = (1, MAX_LEVELS)
+
+    def check(self, attrs: Attrs, tensors: Tensors) -> None:
+        """A stride and a set of boxes for each level."""
+        shape = tensors["base"].shape
+        if shape[0] != len(attrs["strides"]) or shape[1] < 1 or shape[2] != 4:
+            raise OpError(f"Expected tensor `base` of shape ({len(attrs['strides'])}, A >= 1, 4), but got {shape}.")
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """Maps to boxes."""
+        levels, per_level, _ = tensors["base"].shape
+        if len(inputs) != levels:
+            raise OpError(f"Expected {levels} level maps (tensor `base`), but got {len(inputs)}.")
+        total = 0
+        for kind in inputs:
+            cells = _cells(float_map(kind))
+            if cells is None:
+                return [Boxes(None)]
+            total += cells * per_level
+        return [Boxes(total)]
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Lay the anchors out."""
+        sizes = [(x.shape[0], x.shape[1]) for x in inputs]
+        return [detection.anchors(sizes, attrs["strides"], prepared["base"])]
+
+
+class DecodeBoxes(Op):
+    """Inputs: anchors, then delta maps (A·4, H, W), one for each level."""
+
+    attrs = {"weights": Many(Real(1e-6, 1e6), 4, 4), "clip": Real(0, 80)}  # 80: exp() stays in float32
+    arity = (2, 1 + MAX_LEVELS)
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """Boxes stay boxes."""
+        count = _boxes([float_map(kind) for kind in inputs[1:]], 4)
+        _expect_boxes(inputs[0], count)
+        return [Boxes(count)]
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Decode."""
+        _refuse_nan(inputs[1:], "box deltas")
+        return [detection.decode_boxes(inputs[0], inputs[1:], attrs["weights"], attrs["clip"])]
+
+
+class Nms(Op):
+    """Inputs: boxes, then class logit maps (A·K, H, W), one for each level. Outputs: boxes, scores, labels."""
+
+    attrs = {
+        "num_classes": Integer(1, 100_000),
+        "score_threshold": Real(0, 1),
+        "top_k": Integer(1, MAX_CANDIDATES),
+        "iou_threshold": Real(0, 1),
+        "max_detections": Integer(1, MAX_CANDIDATES),
+    }
+    arity = (2, 1 + MAX_LEVELS)
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """Boxes and maps to detections."""
+        levels = [float_map(kind) for kind in inputs[1:]]
+        if attrs["top_k"] * len(levels) > MAX_CANDIDATES:
+            raise OpError(f"Expected `top_k` × levels <= {MAX_CANDIDATES}, but got {attrs['top_k']} × {len(levels)}.")
+        _expect_boxes(inputs[0], _boxes(levels, attrs["num_classes"]))
+        limit = attrs["max_detections"]
+        return [FoundBoxes(limit), FoundScores(limit), FoundLabels(limit)]
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Select and suppress."""
+        _refuse_nan(inputs[1:], "class logits")
+        found = detection.nms(inputs[0], inputs[1:], **attrs, canvas=(context.height, context.width))
+        return [found.boxes, found.scores, found.labels]

@@ -1,0 +1,140 @@
+"""Ops that treat every value, or every channel, alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bnn_tasks.runtime.errors import OpError
+from bnn_tasks.runtime.kinds import FloatMap, Kind, agree
+from bnn_tasks.runtime.ops.attrs import Real
+from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Role, Tensors, float_kind
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)) in float32."""
+    with np.errstate(over="ignore"):  # exp(-x) = inf gives 0, as it should
+        return np.float32(1) / (np.float32(1) + np.exp(-x))
+
+
+class _Elementwise(Op):
+    """Float map or vector in, the same kind out; each tensor has a value for each channel."""
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """The kind stays."""
+        x = float_kind(inputs[0])
+        for role, tensor in tensors.items():
+            if not agree(x.channels, tensor.size):
+                raise OpError(f"Expected tensor `{role}` to have {x.channels} values (channels), got {tensor.size}.")
+        return [x]
+
+
+class Normalize(_Elementwise):
+    """(x - mean) / std, both (C)."""
+
+    roles = {"mean": Role("float32", 1), "std": Role("float32", 1)}
+
+    def check(self, attrs: Attrs, tensors: Tensors) -> None:
+        """No division by zero."""
+        if (tensors["std"] <= 0).any():
+            raise OpError("Expected tensor `std` to be above 0.")
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Subtract, then divide, as torchvision does."""
+        return [(inputs[0] - prepared["mean"]) / prepared["std"]]
+
+
+class ScaleShift(_Elementwise):
+    """x·scale + shift, both (C): a BatchNorm that no longer learns."""
+
+    roles = {"scale": Role("float32", 1), "shift": Role("float32", 1)}
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Multiply, then add."""
+        y = inputs[0] * prepared["scale"]
+        y += prepared["shift"]
+        return [y]
+
+
+class Relu(_Elementwise):
+    """max(x, 0)."""
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Clip below."""
+        return [np.maximum(inputs[0], np.float32(0))]
+
+
+class Hardtanh(_Elementwise):
+    """min(max(x, min), max)."""
+
+    attrs = {"min": Real(-FLOAT32_MAX, FLOAT32_MAX), "max": Real(-FLOAT32_MAX, FLOAT32_MAX)}
+
+    def check(self, attrs: Attrs, tensors: Tensors) -> None:
+        """The interval is not empty."""
+        if attrs["min"] > attrs["max"]:
+            raise OpError(f"Expected `min` <= `max`, but got {attrs['min']} and {attrs['max']}.")
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Clip on both sides."""
+        return [np.clip(inputs[0], np.float32(attrs["min"]), np.float32(attrs["max"]))]
+
+
+class Sigmoid(_Elementwise):
+    """1 / (1 + exp(-x))."""
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Squash."""
+        return [sigmoid(inputs[0])]
+
+
+class PRelu(_Elementwise):
+    """u = x - shift_in; (u if u >= 0 else slope·u) + shift_out: RPReLU (ReActNet), PReLU without the shifts.
+
+    `slope` has one value or one for each channel, the shifts one for each channel.
+    """
+
+    roles = {
+        "slope": Role("float32", 1),
+        "shift_in": Role("float32", 1, required=False),
+        "shift_out": Role("float32", 1, required=False),
+    }
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """The kind stays; one slope may serve all channels."""
+        one_slope = tensors["slope"].size == 1
+        return super().infer(inputs, attrs, {k: v for k, v in tensors.items() if not (one_slope and k == "slope")})
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Shift, bend, shift."""
+        u = inputs[0] - prepared["shift_in"] if "shift_in" in prepared else inputs[0]
+        y = np.where(u >= 0, u, u * prepared["slope"])
+        if "shift_out" in prepared:
+            y += prepared["shift_out"]
+        return [y]
+
+
+class Add(Op):
+    """Sum of two or more equal float kinds, from left to right."""
+
+    arity = (2, 64)
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """All inputs are one kind."""
+        first = float_kind(inputs[0])
+        for other in inputs[1:]:
+            second = float_kind(other)
+            same = type(first) is type(second) and agree(first.channels, second.channels)
+            if isinstance(first, FloatMap) and isinstance(second, FloatMap):
+                same = same and agree(first.height, second.height) and agree(first.width, second.width)
+            if not same:
+                raise OpError(f"Expected inputs of one shape, but got {first} and {second}.")
+        return [first]
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Add."""
+        y = inputs[0] + inputs[1]
+        for other in inputs[2:]:
+            y += other
+        return [y]

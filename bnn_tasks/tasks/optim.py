@@ -1,0 +1,35 @@
+"""Parameter groups and the learning-rate schedule of every task."""
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from bnn_tasks.binary import BinaryConv2d, BinaryLinear, Schedule
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, object]]:
+    """Two groups: weights that decay, and parameters that must not.
+
+    Latent binary weights do not decay (shrinking them changes no sign but makes every sign easier to flip: ReActNet, 2020,
+    trains them with weight decay 0), nor do biases, BatchNorms, scales, thresholds and slopes.
+
+    Args:
+        module: the model.
+    """
+    latent = {id(m.weight) for m in module.modules() if isinstance(m, BinaryConv2d | BinaryLinear)}
+    decayed, kept = [], []
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            (kept if parameter.dim() < 2 or id(parameter) in latent else decayed).append(parameter)
+    return [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
+
+
+def schedule_learning_rate(optimizer: Optimizer, schedule: Schedule, steps: int) -> LambdaLR:
+    """Multiply the optimiser's learning rates by ``schedule(step / steps)``, step by step.
+
+    Args:
+        optimizer: whose learning rates are the schedule's 1.
+        schedule: progress in [0, 1] -> factor.
+        steps: optimiser steps of the whole run, > 0.
+    """
+    return LambdaLR(optimizer, lambda step: schedule(min(step / steps, 1.0)))

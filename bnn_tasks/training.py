@@ -1,0 +1,94 @@
+"""Lightning's command line over this package's tasks and data, and what needs a trained or trainable task built."""
+
+import os
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+# Imported so that a config may say `class_path: DetectionTask`.
+from bnn_tasks import backbones, callbacks, data, models, tasks  # noqa: F401
+from bnn_tasks.binary.profile import format_table
+from bnn_tasks.binary.profile import profile as profile_module
+from bnn_tasks.data import DetectionData
+from bnn_tasks.tasks import Task
+
+
+class TrainingCLI(LightningCLI):
+    """Config in, trained task out; the class names go from the data to the task.
+
+    Args:
+        arguments: verb and options; None is sys.argv's.
+        run: whether to run the verb; else the options stand alone and trainer, task and data are only built.
+    """
+
+    def __init__(self, arguments: list[str] | None = None, run: bool = True) -> None:
+        super().__init__(
+            Task,
+            DetectionData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            auto_configure_optimizers=False,
+            args=arguments,
+            run=run,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Link the data's class names to the task; load checkpoints without running code in them."""
+        parser.link_arguments("data.class_names", "model.init_args.classes", apply_on="instantiate")
+        if "weights_only" in {action.dest for action in parser._actions}:
+            parser.set_defaults({"weights_only": True})
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A checkpoint of ``bnn-tasks fit`` as a dictionary, with its entry ``bnn_tasks`` (class names, resize rule).
+
+    Args:
+        path: the file; loaded with ``weights_only``, so no code in it can run.
+
+    Raises:
+        ValueError: the file is no such checkpoint.
+    """
+    name = os.fspath(path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, ValueError, torch.serialization.pickle.UnpicklingError) as error:
+        raise ValueError(f"Expected {name!r} to be a checkpoint that `bnn-tasks fit` wrote, but: {error}") from error
+    if not isinstance(checkpoint, dict) or "bnn_tasks" not in checkpoint or "hyper_parameters" not in checkpoint:
+        raise ValueError(
+            f"Expected {name!r} to be a checkpoint that `bnn-tasks fit` wrote, but it lacks class names and hyperparameters. "
+            "Cure: name a .ckpt file of a fit run."
+        )
+    return checkpoint
+
+
+def load_task(path: str | os.PathLike[str]) -> Task:
+    """A trained task from a checkpoint of ``bnn-tasks fit``, without knowing its class, in eval mode.
+
+    Args:
+        path: the checkpoint.
+
+    Raises:
+        ValueError: the file is no such checkpoint.
+    """
+    load_checkpoint(path)
+    task = Task.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    return task.eval()
+
+
+def profile_training(path: str, size: tuple[int, int] | None) -> str:
+    """The per-layer table of a config's or a checkpoint's model.
+
+    Args:
+        path: .yaml config or .ckpt checkpoint.
+        size: (H, W) of the input; None is the first size it is trained at.
+    """
+    if path.endswith((".yaml", ".yml")):
+        cli = TrainingCLI(["--config", path], run=False)
+        task, sizes = cli.model, cli.datamodule.resize.sizes
+    else:
+        task, sizes = load_task(path), load_checkpoint(path)["bnn_tasks"]["resize"]["sizes"]
+    height, width = size or sizes[0]
+    return format_table(profile_module(task.model, torch.rand(1, 3, height, width)))
