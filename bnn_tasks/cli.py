@@ -47,7 +47,7 @@ def export(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", required=True, help="the artifact to write, MODEL.safetensors")
     parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="input size; default: the training size")
     options = parser.parse_args(arguments)
-    from bnn_tasks.export import export_checkpoint
+    from bnn_tasks.training import export_checkpoint
 
     print(export_checkpoint(options.checkpoint, options.out, tuple(options.size) if options.size else None))
 

@@ -11,6 +11,8 @@ from bnn_tasks import backbones, callbacks, data, models, tasks  # noqa: F401
 from bnn_tasks.binary.profile import format_table
 from bnn_tasks.binary.profile import profile as profile_module
 from bnn_tasks.data import DetectionData
+from bnn_tasks.export import ExportReport, export
+from bnn_tasks.runtime import Resize
 from bnn_tasks.tasks import Task
 
 
@@ -92,3 +94,23 @@ def profile_training(path: str, size: tuple[int, int] | None) -> str:
         task, sizes = load_task(path), load_checkpoint(path)["bnn_tasks"]["resize"]["sizes"]
     height, width = size or sizes[0]
     return format_table(profile_module(task.model, torch.rand(1, 3, height, width)))
+
+
+def export_checkpoint(path: str, out: str, size: tuple[int, int] | None) -> ExportReport:
+    """Export a checkpoint of ``bnn-tasks fit``.
+
+    Args:
+        path: the checkpoint.
+        out: the artifact to write.
+        size: (H, W) of the input; None keeps the sizes of training.
+
+    Raises:
+        ValueError: the checkpoint is not one of ``bnn-tasks fit``, a layer cannot be exported, or `size` is out of range.
+    """
+    entry = load_checkpoint(path)["bnn_tasks"]
+    resize = Resize.from_dict(entry["resize"])
+    if size is not None:
+        resize = Resize((size,), resize.rule)
+    height, width = resize.sizes[0]
+    example = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    return export(load_task(path).model, out, example=example, classes=entry["classes"], resize=resize)

@@ -5,7 +5,7 @@ from bnn_tasks.backbones.blocks import BLOCKS, BiRealBlock, Block, PlainBlock, R
 from bnn_tasks.backbones.checkpoint import LoadReport, load_float_checkpoint, load_float_state_dict
 from bnn_tasks.backbones.registry import list_backbones
 from bnn_tasks.backbones.resnet import ResNet
-from bnn_tasks.backbones.units import BiRealUnit, Downsample, PlainUnit, ReActUnit, RealUnit, RPReLU, Unit
+from bnn_tasks.backbones.units import BiRealUnit, Downsample, PlainUnit, ReActUnit, RealUnit, Unit
 
 __all__ = [
     "BLOCKS",
@@ -17,7 +17,6 @@ __all__ = [
     "LoadReport",
     "PlainBlock",
     "PlainUnit",
-    "RPReLU",
     "ReActBlock",
     "ReActUnit",
     "RealBlock",

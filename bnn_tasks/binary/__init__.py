@@ -5,6 +5,7 @@ from bnn_tasks.binary.convert import binarize
 from bnn_tasks.binary.estimators import STE, ApproxSign, ClippedSTE, Estimator, sign
 from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear
 from bnn_tasks.binary.methods import Method, get_method, list_methods
+from bnn_tasks.binary.rprelu import RPReLU
 from bnn_tasks.binary.schedules import Constant, Cosine, OneCycle, Schedule
 from bnn_tasks.binary.terms import Term, Terms, Threshold
 from bnn_tasks.binary.weights import AnalyticScale, LearnedScale, MagnitudeAware, SignWeight, WeightBinarizer
@@ -24,6 +25,7 @@ __all__ = [
     "MagnitudeAware",
     "Method",
     "OneCycle",
+    "RPReLU",
     "RSign",
     "Schedule",
     "SignActivation",

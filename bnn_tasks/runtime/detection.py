@@ -27,9 +27,7 @@ class Detections:
         return len(self.scores)
 
 
-def anchors(
-    sizes: Sequence[tuple[int, int]], strides: Sequence[tuple[float, float]], base: np.ndarray
-) -> np.ndarray:
+def anchors(sizes: Sequence[tuple[int, int]], strides: Sequence[tuple[float, float]], base: np.ndarray) -> np.ndarray:
     """Anchors of all levels: base[l, a] moved to ((x + ½)·sx, (y + ½)·sy), in the order level, y, x, a.
 
     Args:

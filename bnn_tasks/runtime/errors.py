@@ -1,13 +1,13 @@
-"""The two errors of the runtime: a bad file, and a bad node inside a graph."""
+"""The errors of the runtime."""
 
 
 class ArtifactError(ValueError):
     """The file is damaged, hostile, or of another version. The message names the file and the node or tensor."""
 
 
-class OpError(ValueError):
-    """A node's attributes, tensors or inputs are not what its op takes. Whoever knows the file adds its name."""
+class GraphError(ValueError):
+    """What is wrong with a graph or node, said by code that does not know the file; whoever does adds its name."""
 
 
-class TooSmallError(OpError):
+class TooSmallError(GraphError):
     """A map would shrink to nothing: the fault of the image's size, not of the file."""

@@ -59,7 +59,7 @@ def read_image(source: str | os.PathLike[str] | BinaryIO) -> np.ndarray:
 
 
 def image_size(source: str | os.PathLike[str] | BinaryIO) -> Size:
-    """Return (height, width) as ``read_image`` would give them, from the file's header alone.
+    """Return (height, width) as ``read_image`` would give them, from the file's header alone (TIFF is decoded).
 
     Args:
         source: path, or binary stream at the first byte of the file.
@@ -71,6 +71,8 @@ def image_size(source: str | os.PathLike[str] | BinaryIO) -> Size:
     try:
         with Image.open(source) as image:
             _check_size(image.size, name)
+            if image.format == "TIFF":  # Pillow turns it by itself: its size at once, its orientation tag on loading
+                image.load()
             width, height = image.size
             return (width, height) if _orientation(image) >= 5 else (height, width)
     except Exception as error:  # as in read_image

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba import config
 from numba.core import event
 
+_numba: Any = numba.config  # its names come from the environment, which type checkers cannot see
 logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> str:
     """NUMBA_CACHE_DIR where set, else `bnn_tasks` in the user's cache folder (XDG base directory rule)."""
     user = os.environ.get("XDG_CACHE_HOME") or str(Path("~").expanduser() / ".cache")
-    return config.CACHE_DIR or str(Path(user) / "bnn_tasks")
+    return _numba.CACHE_DIR or str(Path(user) / "bnn_tasks")
 
 
 def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -30,14 +30,14 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        previous = config.CACHE_DIR
-        config.CACHE_DIR = cache_folder()
+        previous = _numba.CACHE_DIR
+        _numba.CACHE_DIR = cache_folder()
         try:
             return numba.njit(cache=True, error_model="numpy", **options)(function)
         except RuntimeError:  # numba: "no locator available"
             return numba.njit(error_model="numpy", **options)(function)
         finally:
-            config.CACHE_DIR = previous
+            _numba.CACHE_DIR = previous
 
     return decorate
 
@@ -53,7 +53,7 @@ class _Announcer(event.Listener):
         module = event.data["dispatcher"].py_func.__module__
         if not self._silent and module == "bnn_tasks.runtime.kernels":
             self._silent = True
-            logger.info("compiling kernels, once per machine (cache: %s)", cache_folder())
+            logger.warning("compiling kernels, once per machine (cache: %s)", cache_folder())
 
     def on_end(self, event: event.Event) -> None:
         """Numba is done; nothing to say."""

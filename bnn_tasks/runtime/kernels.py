@@ -204,9 +204,7 @@ def float_conv2d(
 
 
 @kernel(parallel=True)
-def max_pool2d(
-    x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, out: np.ndarray
-) -> None:
+def max_pool2d(x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, out: np.ndarray) -> None:
     """Largest tap inside the map, NaN where one is: out [OH, OW, C]; -inf where no tap is inside."""
     for oy in prange(out.shape[0]):
         for ox in range(out.shape[1]):

@@ -82,11 +82,11 @@ class DetectionMetrics:
         names = {"ap": "map", "ap50": "map_50", "ap75": "map_75", "ap_small": "map_small", "ap_medium": "map_medium"}
         names |= {"ap_large": "map_large", "ar100": "mar_100"}
         values = {name: float(coco[key]) for name, key in names.items()}
-        values |= {"voc_ap50_area": float(voc.mean_area), "voc_ap50_11point": float(voc.mean_11point)}
+        values |= {"voc_ap50_area": float(voc.mean), "voc_ap50_11point": float(voc.mean11)}
         of_class = dict(zip(coco["classes"].reshape(-1).tolist(), coco["map_per_class"].reshape(-1).tolist()))
         for index, name in enumerate(self.classes):
             values[f"ap/{name}"] = of_class.get(index, float("nan"))
-            values[f"voc_ap50/{name}"] = float(voc.area[index])
+            values[f"voc_ap50/{name}"] = float(voc.ap[index])
         return values
 
 

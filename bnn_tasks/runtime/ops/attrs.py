@@ -5,7 +5,7 @@ import reprlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bnn_tasks.runtime.errors import OpError
+from bnn_tasks.runtime.errors import GraphError
 
 MAX_WINDOW = 1024  # kernel, stride, dilation, padding: pixels
 MAX_CHANNELS = 1 << 20
@@ -15,12 +15,12 @@ class Attr(Protocol):
     """Checks one attribute as read from JSON."""
 
     def check(self, name: str, value: Any) -> None:
-        """Raise OpError unless `value` is legal for the attribute `name`."""
+        """Raise GraphError unless `value` is legal for the attribute `name`."""
 
 
-def refuse(name: str, expected: str, value: Any) -> OpError:
+def refuse(name: str, expected: str, value: Any) -> GraphError:
     """The error of a bad attribute."""
-    return OpError(f"Expected attribute `{name}` to be {expected}, but got {reprlib.repr(value)}.")
+    return GraphError(f"Expected attribute `{name}` to be {expected}, but got {reprlib.repr(value)}.")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Integer:
     high: int
 
     def check(self, name: str, value: Any) -> None:
-        """Raise OpError unless `value` is in range."""
+        """Raise GraphError unless `value` is in range."""
         if type(value) is not int or not self.low <= value <= self.high:
             raise refuse(name, f"an integer in [{self.low}, {self.high}]", value)
 
@@ -44,7 +44,7 @@ class Real:
     high: float
 
     def check(self, name: str, value: Any) -> None:
-        """Raise OpError unless `value` is in range."""
+        """Raise GraphError unless `value` is in range."""
         if type(value) not in (int, float) or not self.low <= value <= self.high or math.isinf(value):
             raise refuse(name, f"a finite number in [{self.low}, {self.high}]", value)
 
@@ -54,7 +54,7 @@ class Flag:
     """True or false."""
 
     def check(self, name: str, value: Any) -> None:
-        """Raise OpError unless `value` is a bool."""
+        """Raise GraphError unless `value` is a bool."""
         if type(value) is not bool:
             raise refuse(name, "true or false", value)
 
@@ -66,7 +66,7 @@ class Choice:
     options: tuple[int, ...]
 
     def check(self, name: str, value: Any) -> None:
-        """Raise OpError unless `value` is an option."""
+        """Raise GraphError unless `value` is an option."""
         if type(value) is not int or value not in self.options:
             raise refuse(name, f"one of {list(self.options)}", value)
 
@@ -80,7 +80,7 @@ class Many:
     high: int
 
     def check(self, name: str, value: Any) -> None:
-        """Raise OpError unless `value` is such a list."""
+        """Raise GraphError unless `value` is such a list."""
         if type(value) is not list or not self.low <= len(value) <= self.high:
             raise refuse(name, f"a list of {self.low} to {self.high} items", value)
         for item in value:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bnn_tasks.runtime.errors import OpError
+from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import FloatMap, Kind, Vector
 from bnn_tasks.runtime.ops.attrs import Attr
 
@@ -51,6 +51,7 @@ class Op:
         optional_attrs: those a node may leave out; `check` says when.
         roles: the tensors of a node.
         arity: fewest and most inputs.
+        produces: what each output is.
         layer: whether it is a convolution or linear layer, which profiles list.
         binary: whether its multiply-adds are XNOR and popcount.
     """
@@ -59,15 +60,20 @@ class Op:
     optional_attrs: ClassVar[frozenset[str]] = frozenset()
     roles: ClassVar[Mapping[str, Role]] = {}
     arity: ClassVar[tuple[int, int]] = (1, 1)
+    produces: ClassVar[tuple[str, ...]] = ("y",)
     layer: ClassVar[bool] = False
     binary: ClassVar[bool] = False
 
     def check(self, attrs: Attrs, tensors: Tensors) -> None:
-        """Raise OpError where attributes and tensors, each legal alone, do not fit each other."""
+        """Raise GraphError where attributes and tensors, each legal alone, do not fit each other."""
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
-        """Kinds of the outputs; raises OpError where the inputs do not fit."""
+        """Kinds of the outputs; raises GraphError where the inputs do not fit."""
         raise NotImplementedError
+
+    def weight_bits(self, attrs: Attrs, tensors: Tensors) -> int:
+        """1-bit parameters, without the bits that fill up a byte."""
+        return 0
 
     def prepare(self, attrs: Attrs, tensors: Tensors) -> Any:
         """Tensors in the layout `run` wants; done once, when a file is opened."""
@@ -87,20 +93,20 @@ class Op:
 
 
 def float_map(kind: Kind) -> FloatMap:
-    """`kind` if it is a float map, else OpError."""
+    """`kind` if it is a float map, else GraphError."""
     if not isinstance(kind, FloatMap):
-        raise OpError(f"Expected a float map as input, but got {kind}.")
+        raise GraphError(f"Expected a float map as input, but got {kind}.")
     return kind
 
 
 def float_kind(kind: Kind) -> FloatMap | Vector:
-    """`kind` if it is a float map or vector, else OpError."""
+    """`kind` if it is a float map or vector, else GraphError."""
     if not isinstance(kind, FloatMap | Vector):
-        raise OpError(f"Expected a float map or vector as input, but got {kind}.")
+        raise GraphError(f"Expected a float map or vector as input, but got {kind}.")
     return kind
 
 
 def expect_shape(role: str, tensor: np.ndarray, shape: tuple[int, ...], why: str) -> None:
-    """Raise OpError unless `tensor` has `shape`."""
+    """Raise GraphError unless `tensor` has `shape`."""
     if tensor.shape != shape:
-        raise OpError(f"Expected tensor `{role}` to have shape {shape} ({why}), but got {tensor.shape}.")
+        raise GraphError(f"Expected tensor `{role}` to have shape {shape} ({why}), but got {tensor.shape}.")

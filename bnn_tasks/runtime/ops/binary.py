@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from bnn_tasks.runtime import kernels
-from bnn_tasks.runtime.errors import OpError
+from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import BitMap, BitVector, FloatMap, Kind, Vector, agree, known, words
 from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, KERNEL, MAX_CHANNELS, PADDING, STRIDE, Choice, Integer
 from bnn_tasks.runtime.ops.base import (
@@ -26,20 +26,22 @@ from bnn_tasks.runtime.ops.windows import output_map, output_side
 class Sign(Op):
     """Bit = x >= threshold (C; 0 where absent), so sign(0) = sign(-0.0) = +1. `groups` are those of the consumer."""
 
-    attrs = {"groups": COUNT}
-    roles = {"threshold": Role("float32", 1, required=False)}
+    attrs: ClassVar = {"groups": COUNT}
+    roles: ClassVar = {"threshold": Role("float32", 1, required=False)}
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
         """Float map or vector to bits."""
         x, groups = float_kind(inputs[0]), attrs["groups"]
         if "threshold" in tensors and not agree(x.channels, tensors["threshold"].size):
-            raise OpError(f"Expected one threshold for each of {x.channels} channels, got {tensors['threshold'].size}.")
+            raise GraphError(
+                f"Expected one threshold for each of {x.channels} channels, got {tensors['threshold'].size}."
+            )
         if isinstance(x, Vector):
             if groups != 1:
-                raise OpError(f"Expected `groups` to be 1 for a vector, but got {groups}.")
+                raise GraphError(f"Expected `groups` to be 1 for a vector, but got {groups}.")
             return [BitVector(x.channels)]
         if x.channels % groups:
-            raise OpError(f"Expected `groups` to divide {x.channels} channels, but got {groups}.")
+            raise GraphError(f"Expected `groups` to divide {x.channels} channels, but got {groups}.")
         return [BitMap(x.channels, groups, x.height, x.width)]
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
@@ -50,7 +52,7 @@ class Sign(Op):
         out = np.zeros((*x.shape[:-1], groups * words(channels // groups)), np.uint64)
         nans = kernels.pack(x.reshape(-1, channels), threshold, groups, out.reshape(-1, out.shape[-1]))
         if nans:
-            raise OpError(f"Expected numbers to take the sign of, but {nans} values are NaN; look for it upstream.")
+            raise GraphError(f"Expected numbers to take the sign of, but {nans} values are NaN; look for it upstream.")
         return [out]
 
 
@@ -70,7 +72,7 @@ class _BinaryLayer(Op):
     Float: y = float32(acc)·scale + bias, both (O). Bits: (acc >= threshold) ^ flip, threshold int32 (O), flip {0, 1} (O).
     """
 
-    roles = {
+    roles: ClassVar = {
         "weight": Role("uint8", 2, category=BINARY_WEIGHTS),
         "scale": Role("float32", 1, required=False),
         "bias": Role("float32", 1, required=False),
@@ -90,19 +92,24 @@ class _BinaryLayer(Op):
         weight = tensors["weight"]
         outputs, bits = weight.shape[0], inputs * kh * kw
         if outputs < 1 or outputs % groups:
-            raise OpError(f"Expected `groups` to divide {outputs} output channels, but got {groups}.")
+            raise GraphError(f"Expected `groups` to divide {outputs} output channels, but got {groups}.")
         expect_shape("weight", weight, (outputs, -(-bits // 8)), f"{bits} bits a row")
         if bits % 8 and (weight[:, -1] >> (bits % 8)).any():
-            raise OpError("Expected the tail bits of tensor `weight` to be 0, but some are 1: the file is damaged.")
+            raise GraphError("Expected the tail bits of tensor `weight` to be 0, but some are 1: the file is damaged.")
         if ("threshold" in tensors) != ("flip" in tensors):
-            raise OpError("Expected tensors `threshold` and `flip` together, but got one of them.")
+            raise GraphError("Expected tensors `threshold` and `flip` together, but got one of them.")
         if "threshold" in tensors and ("scale" in tensors or "bias" in tensors):
-            raise OpError("Expected one epilogue, but got `threshold` beside `scale` or `bias`.")
+            raise GraphError("Expected one epilogue, but got `threshold` beside `scale` or `bias`.")
         for role in ("scale", "bias", "threshold", "flip"):
             if role in tensors:
                 expect_shape(role, tensors[role], (outputs,), "one for each output")
         if "flip" in tensors and tensors["flip"].max() > 1:
-            raise OpError("Expected tensor `flip` to hold 0 and 1 only.")
+            raise GraphError("Expected tensor `flip` to hold 0 and 1 only.")
+
+    def weight_bits(self, attrs: Attrs, tensors: Tensors) -> int:
+        """Weights, one bit each."""
+        _, inputs, kh, kw = self.taps(attrs)
+        return tensors["weight"].shape[0] * inputs * kh * kw
 
     def prepare(self, attrs: Attrs, tensors: Tensors) -> Any:
         """Weight as [groups, kh, kw, words, O] and the epilogue's constants."""
@@ -129,7 +136,7 @@ class BinaryConv2d(_BinaryLayer):
     A tap outside the map counts 0 (`pad_value` 0) or is that sign (±1). `out_groups`: how produced bits are packed.
     """
 
-    attrs = {
+    attrs: ClassVar = {
         "channels": COUNT,
         "kernel": KERNEL,
         "stride": STRIDE,
@@ -149,21 +156,21 @@ class BinaryConv2d(_BinaryLayer):
     def check(self, attrs: Attrs, tensors: Tensors) -> None:
         """Groups divide; accumulators fit int32; `out_groups` goes with thresholds."""
         if attrs["channels"] % attrs["groups"]:
-            raise OpError(f"Expected `groups` to divide {attrs['channels']} channels, but got {attrs['groups']}.")
+            raise GraphError(f"Expected `groups` to divide {attrs['channels']} channels, but got {attrs['groups']}.")
         super().check(attrs, tensors)
-        groups, inputs, kh, kw = self.taps(attrs)
+        _, inputs, kh, kw = self.taps(attrs)
         if inputs * kh * kw >= 2**31:
-            raise OpError("Expected fewer than 2³¹ taps, so that accumulators fit 32 bits.")
+            raise GraphError("Expected fewer than 2³¹ taps, so that accumulators fit 32 bits.")
         if ("out_groups" in attrs) != ("threshold" in tensors):
-            raise OpError("Expected attribute `out_groups` where tensor `threshold` is, and only there.")
+            raise GraphError("Expected attribute `out_groups` where tensor `threshold` is, and only there.")
         if tensors["weight"].shape[0] % attrs.get("out_groups", 1):
-            raise OpError(f"Expected `out_groups` to divide the outputs, but got {attrs['out_groups']}.")
+            raise GraphError(f"Expected `out_groups` to divide the outputs, but got {attrs['out_groups']}.")
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
         """Bits to a float map or bits."""
         x = inputs[0]
         if not isinstance(x, BitMap) or (x.channels, x.groups) != (attrs["channels"], attrs["groups"]):
-            raise OpError(
+            raise GraphError(
                 f"Expected bits of {attrs['channels']} channels packed in {attrs['groups']} groups, but got {x}."
             )
         kh, kw = attrs["kernel"]
@@ -174,9 +181,7 @@ class BinaryConv2d(_BinaryLayer):
         """Output size, and the kernels' arguments after the weight."""
         _, inputs, *kernel = self.taps(attrs)
         stride, padding, dilation = (tuple(attrs[name]) for name in ("stride", "padding", "dilation"))
-        height, width = (
-            known(output_side(x.shape[i], kernel[i], stride[i], padding[i], dilation[i])) for i in (0, 1)
-        )
+        height, width = (known(output_side(x.shape[i], kernel[i], stride[i], padding[i], dilation[i])) for i in (0, 1))
         return (height, width), (inputs, stride, padding, dilation, attrs["pad_value"])
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
@@ -200,7 +205,7 @@ class BinaryConv2d(_BinaryLayer):
 class BinaryLinear(_BinaryLayer):
     """Σ w·a over `features`, weight packed bits (O, ⌈features/8⌉), then an epilogue."""
 
-    attrs = {"features": Integer(1, 64 * MAX_CHANNELS)}
+    attrs: ClassVar = {"features": Integer(1, 64 * MAX_CHANNELS)}
 
     def taps(self, attrs: Attrs) -> tuple[int, int, int, int]:
         """A 1 × 1 convolution."""
@@ -210,7 +215,7 @@ class BinaryLinear(_BinaryLayer):
         """Bits to a float vector or bits."""
         x, outputs = inputs[0], tensors["weight"].shape[0]
         if not isinstance(x, BitVector) or not agree(x.channels, attrs["features"]):
-            raise OpError(f"Expected a vector of {attrs['features']} bits as input, but got {x}.")
+            raise GraphError(f"Expected a vector of {attrs['features']} bits as input, but got {x}.")
         return [BitVector(outputs)] if "threshold" in tensors else [Vector(outputs)]
 
     def _geometry(self, attrs: Attrs) -> tuple[Any, ...]:

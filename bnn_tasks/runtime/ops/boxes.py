@@ -1,12 +1,12 @@
 """The last nodes of a detector: anchors, box decoding, suppression."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from bnn_tasks.runtime import detection
-from bnn_tasks.runtime.errors import OpError
+from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import Boxes, FloatMap, FoundBoxes, FoundLabels, FoundScores, Kind, Side, agree
 from bnn_tasks.runtime.ops.attrs import Integer, Many, Real
 from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Role, Tensors, float_map
@@ -25,7 +25,7 @@ def _boxes(levels: Sequence[FloatMap], values: int) -> Side:
     total = 0
     for level in levels:
         if level.channels % values:
-            raise OpError(f"Expected channels in multiples of {values}, but got {level.channels}.")
+            raise GraphError(f"Expected channels in multiples of {values}, but got {level.channels}.")
         cells = _cells(level)
         if cells is None:
             return None
@@ -35,32 +35,32 @@ def _boxes(levels: Sequence[FloatMap], values: int) -> Side:
 
 def _expect_boxes(kind: Kind, count: Side) -> None:
     if not isinstance(kind, Boxes) or not agree(kind.count, count):
-        raise OpError(f"Expected {count} boxes, one for each cell and anchor of the maps, but got {kind}.")
+        raise GraphError(f"Expected {count} boxes, one for each cell and anchor of the maps, but got {kind}.")
 
 
 def _refuse_nan(values: Sequence[np.ndarray], what: str) -> None:
     if any(np.isnan(value).any() for value in values):
-        raise OpError(f"Expected {what} to be numbers, but some are NaN; look for it upstream.")
+        raise GraphError(f"Expected {what} to be numbers, but some are NaN; look for it upstream.")
 
 
 class Anchors(Op):
     """Anchors of the inputs' cells; only the inputs' sizes matter. base (levels, A, 4) xyxy around 0."""
 
-    attrs = {"strides": Many(Many(Real(1 / 1024, 8192), 2, 2), 1, MAX_LEVELS)}
-    roles = {"base": Role("float32", 3)}
+    attrs: ClassVar = {"strides": Many(Many(Real(1 / 1024, 8192), 2, 2), 1, MAX_LEVELS)}
+    roles: ClassVar = {"base": Role("float32", 3)}
     arity = (1, MAX_LEVELS)
 
     def check(self, attrs: Attrs, tensors: Tensors) -> None:
         """A stride and a set of boxes for each level."""
         shape = tensors["base"].shape
         if shape[0] != len(attrs["strides"]) or shape[1] < 1 or shape[2] != 4:
-            raise OpError(f"Expected tensor `base` of shape ({len(attrs['strides'])}, A >= 1, 4), but got {shape}.")
+            raise GraphError(f"Expected tensor `base` of shape ({len(attrs['strides'])}, A >= 1, 4), but got {shape}.")
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
         """Maps to boxes."""
         levels, per_level, _ = tensors["base"].shape
         if len(inputs) != levels:
-            raise OpError(f"Expected {levels} level maps (tensor `base`), but got {len(inputs)}.")
+            raise GraphError(f"Expected {levels} level maps (tensor `base`), but got {len(inputs)}.")
         total = 0
         for kind in inputs:
             cells = _cells(float_map(kind))
@@ -78,7 +78,7 @@ class Anchors(Op):
 class DecodeBoxes(Op):
     """Inputs: anchors, then delta maps (A·4, H, W), one for each level."""
 
-    attrs = {"weights": Many(Real(1e-6, 1e6), 4, 4), "clip": Real(0, 80)}  # 80: exp() stays in float32
+    attrs: ClassVar = {"weights": Many(Real(1e-6, 1e6), 4, 4), "clip": Real(0, 80)}  # 80: exp() stays in float32
     arity = (2, 1 + MAX_LEVELS)
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
@@ -89,14 +89,15 @@ class DecodeBoxes(Op):
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Decode."""
-        _refuse_nan(inputs[1:], "box deltas")
-        return [detection.decode_boxes(inputs[0], inputs[1:], attrs["weights"], attrs["clip"])]
+        boxes = detection.decode_boxes(inputs[0], inputs[1:], attrs["weights"], attrs["clip"])
+        _refuse_nan([boxes], "decoded boxes")
+        return [boxes]
 
 
 class Nms(Op):
     """Inputs: boxes, then class logit maps (A·K, H, W), one for each level. Outputs: boxes, scores, labels."""
 
-    attrs = {
+    attrs: ClassVar = {
         "num_classes": Integer(1, 100_000),
         "score_threshold": Real(0, 1),
         "top_k": Integer(1, MAX_CANDIDATES),
@@ -104,12 +105,15 @@ class Nms(Op):
         "max_detections": Integer(1, MAX_CANDIDATES),
     }
     arity = (2, 1 + MAX_LEVELS)
+    produces = ("boxes", "scores", "labels")
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
         """Boxes and maps to detections."""
         levels = [float_map(kind) for kind in inputs[1:]]
         if attrs["top_k"] * len(levels) > MAX_CANDIDATES:
-            raise OpError(f"Expected `top_k` × levels <= {MAX_CANDIDATES}, but got {attrs['top_k']} × {len(levels)}.")
+            raise GraphError(
+                f"Expected `top_k` × levels <= {MAX_CANDIDATES}, but got {attrs['top_k']} × {len(levels)}."
+            )
         _expect_boxes(inputs[0], _boxes(levels, attrs["num_classes"]))
         limit = attrs["max_detections"]
         return [FoundBoxes(limit), FoundScores(limit), FoundLabels(limit)]

@@ -1,12 +1,12 @@
 """Real-valued convolution and linear layer."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from bnn_tasks.runtime import kernels
-from bnn_tasks.runtime.errors import OpError
+from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import FloatMap, Kind, Vector, agree, known
 from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, PADDING, STRIDE
 from bnn_tasks.runtime.ops.base import (
@@ -23,7 +23,7 @@ from bnn_tasks.runtime.ops.windows import output_map, output_side
 
 
 def check_bias(tensors: Tensors, outputs: int) -> None:
-    """Raise OpError unless the bias, where there is one, has a value for each output."""
+    """Raise GraphError unless the bias, where there is one, has a value for each output."""
     if "bias" in tensors:
         expect_shape("bias", tensors["bias"], (outputs,), "one for each output")
 
@@ -36,8 +36,8 @@ def bias_or_zero(tensors: Tensors, outputs: int) -> np.ndarray:
 class Conv2d(Op):
     """torch.nn.Conv2d with zero padding: weight (O, I/groups, kh, kw), bias (O)."""
 
-    attrs = {"stride": STRIDE, "padding": PADDING, "dilation": DILATION, "groups": COUNT}
-    roles = {
+    attrs: ClassVar = {"stride": STRIDE, "padding": PADDING, "dilation": DILATION, "groups": COUNT}
+    roles: ClassVar = {
         "weight": Role("float32", 4, category=FLOAT_WEIGHTS),
         "bias": Role("float32", 1, required=False, category=FLOAT_WEIGHTS),
     }
@@ -47,7 +47,7 @@ class Conv2d(Op):
         """Groups divide the outputs."""
         outputs = tensors["weight"].shape[0]
         if outputs % attrs["groups"]:
-            raise OpError(f"Expected `groups` to divide {outputs} output channels, but got {attrs['groups']}.")
+            raise GraphError(f"Expected `groups` to divide {outputs} output channels, but got {attrs['groups']}.")
         check_bias(tensors, outputs)
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
@@ -55,7 +55,7 @@ class Conv2d(Op):
         x = float_map(inputs[0])
         outputs, per_group, kh, kw = tensors["weight"].shape
         if x.channels != per_group * attrs["groups"]:
-            raise OpError(
+            raise GraphError(
                 f"Expected {per_group * attrs['groups']} input channels (weight and groups), but got {x.channels}."
             )
         return [output_map(x, outputs, (kh, kw), attrs)]
@@ -88,7 +88,7 @@ class Conv2d(Op):
 class Linear(Op):
     """torch.nn.Linear: weight (O, I), bias (O)."""
 
-    roles = {
+    roles: ClassVar = {
         "weight": Role("float32", 2, category=FLOAT_WEIGHTS),
         "bias": Role("float32", 1, required=False, category=FLOAT_WEIGHTS),
     }
@@ -103,7 +103,7 @@ class Linear(Op):
         x = inputs[0]
         outputs, features = tensors["weight"].shape
         if not isinstance(x, Vector) or not agree(x.channels, features):
-            raise OpError(f"Expected a vector of {features} values as input, but got {x}.")
+            raise GraphError(f"Expected a vector of {features} values as input, but got {x}.")
         return [Vector(outputs)]
 
     def prepare(self, attrs: Attrs, tensors: Tensors) -> Any:

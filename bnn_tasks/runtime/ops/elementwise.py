@@ -1,11 +1,11 @@
 """Ops that treat every value, or every channel, alike."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from bnn_tasks.runtime.errors import OpError
+from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import FloatMap, Kind, agree
 from bnn_tasks.runtime.ops.attrs import Real
 from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Role, Tensors, float_kind
@@ -27,19 +27,19 @@ class _Elementwise(Op):
         x = float_kind(inputs[0])
         for role, tensor in tensors.items():
             if not agree(x.channels, tensor.size):
-                raise OpError(f"Expected tensor `{role}` to have {x.channels} values (channels), got {tensor.size}.")
+                raise GraphError(f"Expected tensor `{role}` to have {x.channels} values (channels), got {tensor.size}.")
         return [x]
 
 
 class Normalize(_Elementwise):
     """(x - mean) / std, both (C)."""
 
-    roles = {"mean": Role("float32", 1), "std": Role("float32", 1)}
+    roles: ClassVar = {"mean": Role("float32", 1), "std": Role("float32", 1)}
 
     def check(self, attrs: Attrs, tensors: Tensors) -> None:
         """No division by zero."""
         if (tensors["std"] <= 0).any():
-            raise OpError("Expected tensor `std` to be above 0.")
+            raise GraphError("Expected tensor `std` to be above 0.")
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Subtract, then divide, as torchvision does."""
@@ -49,7 +49,7 @@ class Normalize(_Elementwise):
 class ScaleShift(_Elementwise):
     """x·scale + shift, both (C): a BatchNorm that no longer learns."""
 
-    roles = {"scale": Role("float32", 1), "shift": Role("float32", 1)}
+    roles: ClassVar = {"scale": Role("float32", 1), "shift": Role("float32", 1)}
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Multiply, then add."""
@@ -69,12 +69,12 @@ class Relu(_Elementwise):
 class Hardtanh(_Elementwise):
     """min(max(x, min), max)."""
 
-    attrs = {"min": Real(-FLOAT32_MAX, FLOAT32_MAX), "max": Real(-FLOAT32_MAX, FLOAT32_MAX)}
+    attrs: ClassVar = {"min": Real(-FLOAT32_MAX, FLOAT32_MAX), "max": Real(-FLOAT32_MAX, FLOAT32_MAX)}
 
     def check(self, attrs: Attrs, tensors: Tensors) -> None:
         """The interval is not empty."""
         if attrs["min"] > attrs["max"]:
-            raise OpError(f"Expected `min` <= `max`, but got {attrs['min']} and {attrs['max']}.")
+            raise GraphError(f"Expected `min` <= `max`, but got {attrs['min']} and {attrs['max']}.")
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Clip on both sides."""
@@ -95,7 +95,7 @@ class PRelu(_Elementwise):
     `slope` has one value or one for each channel, the shifts one for each channel.
     """
 
-    roles = {
+    roles: ClassVar = {
         "slope": Role("float32", 1),
         "shift_in": Role("float32", 1, required=False),
         "shift_out": Role("float32", 1, required=False),
@@ -129,7 +129,7 @@ class Add(Op):
             if isinstance(first, FloatMap) and isinstance(second, FloatMap):
                 same = same and agree(first.height, second.height) and agree(first.width, second.width)
             if not same:
-                raise OpError(f"Expected inputs of one shape, but got {first} and {second}.")
+                raise GraphError(f"Expected inputs of one shape, but got {first} and {second}.")
         return [first]
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:

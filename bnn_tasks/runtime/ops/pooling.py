@@ -1,12 +1,12 @@
 """Pooling, with torch's windows and divisors."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from bnn_tasks.runtime import kernels
-from bnn_tasks.runtime.errors import OpError
+from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import FloatMap, Kind, known
 from bnn_tasks.runtime.ops.attrs import DILATION, KERNEL, PADDING, STRIDE, Flag
 from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Tensors, float_map
@@ -19,7 +19,7 @@ class _Pool2d(Op):
     def check(self, attrs: Attrs, tensors: Tensors) -> None:
         """Padding is at most half the kernel, as torch asks."""
         if any(2 * padding > kernel for padding, kernel in zip(attrs["padding"], attrs["kernel"], strict=True)):
-            raise OpError(f"Expected `padding` <= `kernel` / 2, but got {attrs['padding']} and {attrs['kernel']}.")
+            raise GraphError(f"Expected `padding` <= `kernel` / 2, but got {attrs['padding']} and {attrs['kernel']}.")
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
         """Map to map."""
@@ -42,7 +42,13 @@ class _Pool2d(Op):
 class MaxPool2d(_Pool2d):
     """torch.nn.MaxPool2d."""
 
-    attrs = {"kernel": KERNEL, "stride": STRIDE, "padding": PADDING, "dilation": DILATION, "ceil_mode": Flag()}
+    attrs: ClassVar = {
+        "kernel": KERNEL,
+        "stride": STRIDE,
+        "padding": PADDING,
+        "dilation": DILATION,
+        "ceil_mode": Flag(),
+    }
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Take maxima."""
@@ -55,7 +61,13 @@ class MaxPool2d(_Pool2d):
 class AvgPool2d(_Pool2d):
     """torch.nn.AvgPool2d without `divisor_override`."""
 
-    attrs = {"kernel": KERNEL, "stride": STRIDE, "padding": PADDING, "ceil_mode": Flag(), "count_include_pad": Flag()}
+    attrs: ClassVar = {
+        "kernel": KERNEL,
+        "stride": STRIDE,
+        "padding": PADDING,
+        "ceil_mode": Flag(),
+        "count_include_pad": Flag(),
+    }
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Take means."""

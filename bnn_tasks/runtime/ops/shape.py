@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bnn_tasks.runtime.errors import OpError
+from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import FloatMap, Kind, Vector, agree
 from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Tensors, float_map
 
@@ -58,7 +58,7 @@ class Concat(Op):
         """Maps of one size to a map."""
         maps = [float_map(kind) for kind in inputs]
         if not all(agree(maps[0].height, m.height) and agree(maps[0].width, m.width) for m in maps):
-            raise OpError(f"Expected maps of one height and width, but got {[(m.height, m.width) for m in maps]}.")
+            raise GraphError(f"Expected maps of one height and width, but got {[(m.height, m.width) for m in maps]}.")
         return [FloatMap(sum(m.channels for m in maps), maps[0].height, maps[0].width)]
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:

@@ -1,0 +1,184 @@
+"""Reads a whole detection set and lists everything that is wrong with it."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bnn_tasks.data.base import SPLITS, DetectionData
+from bnn_tasks.data.dataset import Record
+from bnn_tasks.data.findings import DataError, Findings
+from bnn_tasks.runtime.images import ImageError, Resize, Size, read_image
+
+SMALL_SIDE = 8  # canvas pixels; a feature map of stride 8, the finest of a usual detector, has one value for it
+SMALL_SHARE = 0.05
+GREY_SHARE = 0.25
+SIZES_SHOWN = 5
+
+
+@dataclass
+class SplitSummary:
+    """Counts of one split.
+
+    Attributes:
+        images: number of them.
+        empty: images without objects.
+        objects: (K,) int64, per class, difficult and crowd included.
+        difficult: objects flagged so.
+        crowd: objects flagged so.
+    """
+
+    images: int
+    empty: int
+    objects: np.ndarray
+    difficult: int
+    crowd: int
+
+
+@dataclass
+class Report:
+    """What a set contains, and what is wrong with it.
+
+    Attributes:
+        class_names: in label order.
+        splits: by name; one that repeats another or cannot be read is not here.
+        image_sizes: how many images have each (height, width).
+        errors: what must be put right before training.
+        warnings: what was dealt with, but may not be meant.
+        suggestions: what may make training better.
+    """
+
+    class_names: list[str] = field(default_factory=list)
+    splits: dict[str, SplitSummary] = field(default_factory=dict)
+    image_sizes: Counter[Size] = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    suggestions: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        width = max([len(name) for name in self.class_names] + [10])
+        lines = [" ".join([" " * width, *(f"{split:>8}" for split in self.splits)])] if self.splits else []
+        for title in ("images", "empty", "difficult", "crowd"):
+            counts = [f"{getattr(summary, title):>8}" for summary in self.splits.values()]
+            lines.append(" ".join([f"{title:<{width}}", *counts]))
+        for label, name in enumerate(self.class_names):
+            lines.append(" ".join([f"{name:<{width}}", *(f"{s.objects[label]:>8}" for s in self.splits.values())]))
+        if self.image_sizes:
+            common = self.image_sizes.most_common(SIZES_SHOWN)
+            shown = ", ".join(f"{height}x{size_width}: {count}" for (height, size_width), count in common)
+            rest = len(self.image_sizes) - len(common)
+            lines.append(f"image sizes (height x width): {shown}" + (f", and {rest} more" if rest else ""))
+        for title, messages in (("error", self.errors), ("warning", self.warnings), ("suggestion", self.suggestions)):
+            lines.append(f"{len(messages)} {title}{'' if len(messages) == 1 else 's'}")
+            lines.extend(f"  {message}" for message in messages)
+        return "\n".join(lines)
+
+
+def check(data: DetectionData) -> Report:
+    """Read every annotation and every image of every split; nothing stops it.
+
+    Args:
+        data: the set, with the input size and resize rule it will be trained at.
+    """
+    report = Report()
+    try:
+        data.prepare_data()
+        report.class_names = data.class_names
+    except ValueError as error:
+        report.errors.append(str(error))
+        return report
+    records: dict[str, list[Record]] = {}
+    for split in SPLITS:
+        findings = Findings()
+        try:
+            records[split] = data.read(split, findings)
+        except DataError as error:  # training and validation do without a test split
+            (findings.warning if split == "test" else findings.error)(f"the {split} split cannot be read: {error}")
+            records[split] = []
+        if _repeats(records, split):
+            del records[split]
+            report.warnings.append(f"the {split} split has the images of an earlier one; they are counted once")
+            continue
+        _check_images(records[split], report, findings)
+        if records[split]:
+            report.splits[split] = _summary(records[split], len(report.class_names))
+        report.errors += findings.errors
+        report.warnings += findings.warnings
+    _check_splits(records, report)
+    _suggest([record for split in records.values() for record in split], data.resize, report)
+    return report
+
+
+def _repeats(records: dict[str, list[Record]], split: str) -> bool:
+    paths = [record.path for record in records[split]]
+    return bool(paths) and any(
+        paths == [record.path for record in others] for other, others in records.items() if other != split
+    )
+
+
+def _check_images(records: list[Record], report: Report, findings: Findings) -> None:
+    for record in records:
+        try:
+            size = read_image(record.path).shape[:2]
+        except ImageError as error:
+            findings.error(str(error))
+            continue
+        report.image_sizes[size[0], size[1]] += 1
+        if size != (record.height, record.width):
+            findings.error(
+                f"{record.path}: the image has (height, width) = {size}, but its annotation is for "
+                f"{(record.height, record.width)}; annotate the file as it is, its EXIF orientation applied"
+            )
+        if len(record.boxes) > len(np.unique(np.column_stack([record.boxes, record.labels]), axis=0)):
+            findings.warning(f"{record.path}: an object is there more than once (same class and box); remove one")
+        for box in record.boxes[(record.boxes[:, 2:] - record.boxes[:, :2] <= 1).any(1)]:
+            findings.warning(f"{record.path}: the box {box.tolist()} is no more than one pixel wide or high")
+
+
+def _summary(records: list[Record], num_classes: int) -> SplitSummary:
+    labels = np.concatenate([record.labels for record in records])
+    return SplitSummary(
+        images=len(records),
+        empty=sum(not len(record.labels) for record in records),
+        objects=np.bincount(labels, minlength=num_classes),
+        difficult=int(sum(record.difficult.sum() for record in records)),
+        crowd=int(sum(record.crowd.sum() for record in records)),
+    )
+
+
+def _check_splits(records: dict[str, list[Record]], report: Report) -> None:
+    paths = {split: {record.path for record in split_records} for split, split_records in records.items()}
+    for split in ("val", "test"):
+        if shared := paths["train"] & paths.get(split, set()):
+            report.warnings.append(
+                f"{len(shared)} images are both in train and in {split}, {min(shared).name} among them; "
+                "scores on them say nothing about new images"
+            )
+    for label, name in enumerate(report.class_names):
+        if not any(summary.objects[label] for summary in report.splits.values()):
+            report.warnings.append(f"class {name!r} has no objects in any split; remove it, or add some")
+        elif "train" in report.splits and not report.splits["train"].objects[label]:
+            report.warnings.append(f"class {name!r} has no objects in the train split, so it cannot be learnt")
+
+
+def _suggest(records: list[Record], resize: Resize, report: Report) -> None:
+    small = total = 0
+    grey: list[float] = []
+    for record in records:
+        size = resize.bucket(record.height, record.width)
+        x0, y0, x1, y1 = resize.window(record.height, record.width, size)
+        scale = np.array([size[1] / (x1 - x0), size[0] / (y1 - y0)])
+        grey.append(1 - float(scale.prod()) * record.width * record.height / (size[0] * size[1]))
+        sides = ((record.boxes[:, 2:] - record.boxes[:, :2]) * scale).min(1)
+        small += int((sides < SMALL_SIDE).sum())
+        total += len(sides)
+    if total and small / total > SMALL_SHARE:
+        report.suggestions.append(
+            f"{small} of {total} boxes ({small / total:.0%}) are less than {SMALL_SIDE} pixels wide or high at "
+            f"{resize.sizes}; larger `sizes` would show them better"
+        )
+    if grey and np.mean(grey) > GREY_SHARE:
+        report.suggestions.append(
+            f"on average {np.mean(grey):.0%} of a canvas is grey border at {resize.sizes}; `sizes` nearer to the "
+            "images' aspect ratios would spend fewer operations on it"
+        )

@@ -1,0 +1,160 @@
+"""Reads a COCO instances file into what a detector needs."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bnn_tasks.data.findings import DataError, Findings
+
+
+@dataclass(frozen=True)
+class CocoObject:
+    """One annotation.
+
+    Attributes:
+        category: a key of ``CocoFile.categories``.
+        box: xyxy, continuous pixels.
+        area: square pixels; of the mask where the file says so, else of the box.
+        crowd: ``iscrowd``.
+    """
+
+    category: int
+    box: tuple[float, float, float, float]
+    area: float
+    crowd: bool
+
+
+@dataclass(frozen=True)
+class CocoImage:
+    """One image and its objects.
+
+    Attributes:
+        id: as in the file.
+        file_name: below the split's image folder.
+        height: pixels.
+        width: pixels.
+        objects: in the order of the file.
+    """
+
+    id: int
+    file_name: str
+    height: int
+    width: int
+    objects: list[CocoObject] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """One instances file.
+
+    Attributes:
+        categories: name by id, sorted by id; COCO's ids have gaps.
+        images: by id, sorted.
+    """
+
+    categories: dict[int, str]
+    images: dict[int, CocoImage]
+
+
+def read_coco(path: Path, findings: Findings) -> CocoFile:
+    """Read an instances file.
+
+    Args:
+        path: of the JSON file.
+        findings: takes what is wrong; entries at fault are left out. Boxes without area are a warning.
+
+    Raises:
+        DataError: the file cannot be read as a COCO file at all.
+    """
+    if not path.is_file():
+        there = sorted(file.name for file in path.parent.glob("*.json"))
+        raise DataError(f"{path}: no such annotation file; correct `annotations`. The folder has {there}")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not readable as JSON ({error}); fetch or write it again") from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise DataError(f"{path}: expected a COCO instances file with a list {key!r}; it has none")
+    file = CocoFile({}, {})
+    for kind, add in (("categories", _add_category), ("images", _add_image), ("annotations", _add_object)):
+        for position, entry in enumerate(content[kind]):
+            if not isinstance(entry, dict):
+                findings.error(f"{path}: {kind}[{position}]: expected an object, but got {entry!r}")
+                continue
+            try:
+                warning = add(file, entry)
+            except ValueError as error:
+                findings.error(f"{path}: {kind}[{position}], id {entry.get('id')}: {error}")
+                continue
+            if warning:
+                findings.warning(f"{path}: {kind}[{position}], id {entry.get('id')}: {warning}")
+    if not file.categories:
+        raise DataError(f"{path}: it has no categories; add them")
+    return CocoFile(dict(sorted(file.categories.items())), dict(sorted(file.images.items())))
+
+
+def _add_category(file: CocoFile, entry: dict[str, Any]) -> str | None:
+    id_, name = _integer(entry, "id"), entry.get("name")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"expected `name` to be a text, but got {name!r}; correct it")
+    if id_ in file.categories or name in file.categories.values():
+        raise ValueError(f"a second category of this id or of the name {name!r}; remove one")
+    file.categories[id_] = name
+    return None
+
+
+def _add_image(file: CocoFile, entry: dict[str, Any]) -> str | None:
+    id_, name = _integer(entry, "id"), entry.get("file_name")
+    height, width = _integer(entry, "height", 1), _integer(entry, "width", 1)
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"expected `file_name` to be a text, but got {name!r}; correct it")
+    if id_ in file.images:
+        raise ValueError("a second image of this id; give each its own")
+    file.images[id_] = CocoImage(id_, name, height, width)
+    return None
+
+
+def _add_object(file: CocoFile, entry: dict[str, Any]) -> str | None:
+    image, category = _integer(entry, "image_id"), _integer(entry, "category_id")
+    if image not in file.images:
+        raise ValueError(f"`image_id` {image} is no image of this file; add the image or remove the annotation")
+    if category not in file.categories:
+        raise ValueError(f"`category_id` {category} is no category of this file; add it or remove the annotation")
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise ValueError(f"expected `iscrowd` to be 0 or 1, but got {crowd!r}; correct it")
+    values = entry.get("bbox")
+    if not isinstance(values, list) or len(values) != 4:
+        raise ValueError(f"expected `bbox` to be [x, y, width, height], but got {values!r}; correct it")
+    x, y, width, height = (_number("bbox", value) for value in values)
+    if width <= 0 or height <= 0:
+        return f"the box {values} of image {image} has no area; left out"
+    owner = file.images[image]
+    x1, y1 = x + width, y + height
+    if not (min(x1, owner.width) > max(x, 0) and min(y1, owner.height) > max(y, 0)):
+        raise ValueError(
+            f"the box {values} is outside image {image} of {owner.width}x{owner.height} pixels; correct it"
+        )
+    area = _number("area", entry.get("area", width * height))
+    owner.objects.append(CocoObject(category, (x, y, x1, y1), area, bool(crowd)))
+    if min(x, y) < -1 or x1 > owner.width + 1 or y1 > owner.height + 1:
+        return (
+            f"the box {values} reaches beyond image {image} of {owner.width}x{owner.height} pixels; training clips it"
+        )
+    return None
+
+
+def _integer(entry: dict[str, Any], key: str, least: int = 0) -> int:
+    value = entry.get(key)
+    if type(value) is not int or value < least:  # bool is an int, but no id
+        raise ValueError(f"expected `{key}` to be an integer of at least {least}, but got {value!r}; correct it")
+    return value
+
+
+def _number(key: str, value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"expected `{key}` to be finite numbers, but got {value!r}; correct it")
+    return float(value)

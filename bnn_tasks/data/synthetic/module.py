@@ -1,0 +1,53 @@
+"""The generated set as a data module."""
+
+from pathlib import Path
+from typing import Any
+
+from bnn_tasks.data.dataset import Record
+from bnn_tasks.data.findings import Findings
+from bnn_tasks.data.synthetic.generate import DEFAULT_CLASSES, generate
+from bnn_tasks.data.voc import VOCDetectionData
+
+
+class SyntheticDetectionData(VOCDetectionData):
+    """A generated set of shapes, drawn on first use; see ``generate``.
+
+    Args:
+        root: folder of the set, made when absent.
+        sizes: see ``DetectionData``.
+        images: at least 5; of every five, three are train, one is val, one is test.
+        image_size: (height, width) of the pictures in pixels, each at least 32.
+        seed: of the pictures, >= 0.
+        shapes: the classes, see ``SHAPES``; by default circle, square, triangle.
+        **kwargs: the other arguments of ``VOCDetectionData``.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        sizes: list[tuple[int, int]],
+        images: int = 600,
+        image_size: tuple[int, int] = (240, 320),
+        seed: int = 0,
+        shapes: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        classes = list(DEFAULT_CLASSES) if shapes is None else shapes
+        super().__init__(root, sizes, classes=classes, **kwargs)
+        self.images = images
+        self.image_size = image_size
+        self.seed = seed
+
+    def prepare_data(self) -> None:
+        """Draw the set unless it is there."""
+        generate(self.root, self.images, self.image_size, self.seed, self.class_names)
+
+    def read(self, split: str, findings: Findings) -> list[Record]:
+        """Read a split, drawing the set first unless it is there.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            findings: takes what is wrong.
+        """
+        self.prepare_data()
+        return super().read(split, findings)

@@ -1,0 +1,126 @@
+"""One generated picture: a textured background, clutter, and overlapping shapes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from bnn_tasks.data.synthetic.shapes import mask, place
+from bnn_tasks.data.synthetic.textures import paint
+
+EMPTY_SHARE = 0.08  # of the pictures
+MAX_OBJECTS = 7
+RADIUS = (0.06, 0.24)  # of the picture's shorter side, log-uniform
+LEAST_VISIBLE = 0.25  # an object of which less is seen is left out
+DIFFICULT_VISIBLE = 0.5  # an object of which less is seen is difficult
+CONTRAST = 80.0  # least distance of an object's colours from the background's mean, of 441
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One shape in a picture.
+
+    Attributes:
+        name: of its class.
+        box: xyxy in whole pixels, continuous: the full shape's extent inside the picture, hidden parts included.
+        difficult: whether less than half of it is seen.
+    """
+
+    name: str
+    box: tuple[int, int, int, int]
+    difficult: bool
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    name: str
+    alpha: np.ndarray  # (height, width) uint8, of the part inside the picture
+    rows: slice
+    columns: slice
+    pixels: int  # of the full shape, the part outside the picture included
+
+
+def scene(
+    rng: np.random.Generator, height: int, width: int, classes: Sequence[str]
+) -> tuple[Image.Image, list[SceneObject]]:
+    """Draw a picture.
+
+    Args:
+        rng: random numbers; the same ones give the same picture.
+        height: pixels.
+        width: pixels.
+        classes: keys of ``SHAPES``.
+
+    Returns:
+        The RGB picture and its objects, the hindmost first.
+    """
+    canvas = _background(rng, height, width)
+    mean = canvas.mean((0, 1))
+    count = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(1, MAX_OBJECTS + 1))
+    drawn = [_draw(rng, height, width, classes[int(rng.integers(len(classes)))]) for _ in range(count)]
+    kept = [(shape, share) for shape, share in zip(drawn, _visible(drawn, height, width)) if share >= LEAST_VISIBLE]
+    for shape, _ in kept:
+        inner = canvas[shape.rows, shape.columns]
+        alpha = shape.alpha[..., None] / np.float32(255)
+        inner += alpha * (paint(rng, inner.shape[0], inner.shape[1], _contrasting(rng, mean)) - inner)
+    # Left-out shapes hid nothing from those they were behind, so the shares of the others can only have grown.
+    shares = _visible([shape for shape, _ in kept], height, width)
+    canvas += rng.standard_normal((height, width, 1), np.float32) * rng.uniform(0, 8)
+    objects = [
+        SceneObject(shape.name, _box(shape), share < DIFFICULT_VISIBLE) for (shape, _), share in zip(kept, shares)
+    ]
+    return Image.fromarray(np.rint(canvas).clip(0, 255).astype(np.uint8)), objects
+
+
+def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    base = rng.uniform(40, 215, 3)
+    colours = (base + rng.uniform(-40, 40, (2, 3))).clip(0, 255)
+    image = Image.fromarray(paint(rng, height, width, colours).astype(np.uint8))
+    pen = ImageDraw.Draw(image)
+    for _ in range(int(rng.integers(0, 7))):  # clutter that is no shape: open lines and arcs
+        colour = tuple((base + rng.uniform(-90, 90, 3)).clip(0, 255).astype(int).tolist())
+        x0, x1 = np.sort(rng.uniform(-0.2, 1.2, 2) * width).tolist()
+        y0, y1 = np.sort(rng.uniform(-0.2, 1.2, 2) * height).tolist()
+        thickness = int(rng.integers(1, 4))
+        if rng.random() < 0.5:
+            start = rng.uniform(0, 360)
+            pen.arc((x0, y0, x1 + 1, y1 + 1), start, start + rng.uniform(40, 160), fill=colour, width=thickness)
+        else:
+            ends = (x0, y0, x1, y1) if rng.random() < 0.5 else (x0, y1, x1, y0)
+            pen.line(ends, fill=colour, width=thickness)
+    return np.asarray(image, np.float32).copy()
+
+
+def _draw(rng: np.random.Generator, height: int, width: int, name: str) -> _Drawn:
+    radius = min(height, width) * RADIUS[0] * (RADIUS[1] / RADIUS[0]) ** rng.random()
+    margin = 0.4 * radius
+    centre = (rng.uniform(margin, width - margin), rng.uniform(margin, height - margin))
+    polygon = place(name, centre, radius, math.exp(rng.uniform(-0.25, 0.25)), rng.uniform(0, 2 * math.pi))
+    alpha, x, y = mask(polygon)
+    x0, y0 = max(x, 0), max(y, 0)
+    inside = alpha[y0 - y : height - y, x0 - x : width - x]
+    rows, columns = slice(y0, y0 + inside.shape[0]), slice(x0, x0 + inside.shape[1])
+    return _Drawn(name, inside, rows, columns, int((alpha > 127).sum()))
+
+
+def _visible(drawn: Sequence[_Drawn], height: int, width: int) -> list[float]:
+    """Share of each shape that is inside the picture and not behind a later one."""
+    owner = np.full((height, width), -1)
+    for i, shape in enumerate(drawn):
+        owner[shape.rows, shape.columns][shape.alpha > 127] = i
+    return [float((owner[s.rows, s.columns] == i).sum() / max(s.pixels, 1)) for i, s in enumerate(drawn)]
+
+
+def _contrasting(rng: np.random.Generator, mean: np.ndarray) -> np.ndarray:
+    """Two colours that both stand out against the mean one."""
+    candidates = rng.uniform(0, 255, (64, 3))
+    distance = np.linalg.norm(candidates - mean, axis=1)
+    return candidates[np.argsort(distance < CONTRAST, kind="stable")[:2]]
+
+
+def _box(shape: _Drawn) -> tuple[int, int, int, int]:
+    rows, columns = np.nonzero(shape.alpha > 127)
+    x, y = shape.columns.start, shape.rows.start
+    return x + int(columns.min()), y + int(rows.min()), x + int(columns.max()) + 1, y + int(rows.max()) + 1

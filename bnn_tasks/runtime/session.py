@@ -1,0 +1,285 @@
+"""Running an artifact."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numba
+import numpy as np
+
+from bnn_tasks.runtime.detection import Detections
+from bnn_tasks.runtime.errors import GraphError, TooSmallError
+from bnn_tasks.runtime.format import load
+from bnn_tasks.runtime.graph import Node, leaves
+from bnn_tasks.runtime.kinds import BitMap, BitVector, Kind
+from bnn_tasks.runtime.layouts import public_shape, signs_to_bits, to_public
+from bnn_tasks.runtime.ops import OPS
+from bnn_tasks.runtime.ops.base import Context
+from bnn_tasks.runtime.ops.binary import BinaryConv2d, BinaryLinear
+from bnn_tasks.runtime.plan import (
+    Plan,
+    Step,
+    make_plan,
+    node_tensors,
+    prepare_key,
+    prepared_bytes,
+    schedule,
+    smallest_size,
+)
+from bnn_tasks.runtime.resize import MAX_SIDE, Resize
+
+PLANS_KEPT = 64  # input sizes whose plan is remembered
+
+
+class Session:
+    """A network read from an artifact, ready to run on numpy arrays.
+
+    Args:
+        path: the artifact.
+        threads: threads the kernels may use, 1 to numba's NUMBA_NUM_THREADS.
+
+    Raises:
+        ArtifactError: the file is damaged, of another kind or version, or breaks a limit.
+        OSError: the file cannot be read.
+        ValueError: `threads` is out of range.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
+        most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        if type(threads) is not int or not 1 <= threads <= most:
+            raise ValueError(f"Expected `threads` to be an integer in [1, {most}], but got {threads!r}.")
+        self.path = os.fspath(path)
+        self.threads = threads
+        self.graph, self._tensors = load(path)
+        with self._kernels():
+            prepared = {}
+            for node in self.graph.nodes:
+                key = prepare_key(node)
+                if key not in prepared:
+                    prepared[key] = OPS[node.op].prepare(node.attrs, node_tensors(node, self._tensors))
+        self._prepared = {node.name: prepared[prepare_key(node)] for node in self.graph.nodes}
+        self._forward = schedule(self.graph, leaves(self.graph.outputs))
+        self._detect = schedule(self.graph, (self.graph.detections or {}).values())
+        self._everything = [Step(node, ()) for node in self.graph.nodes]
+        self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by label."""
+        return self.graph.classes
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Nodes in the order they run."""
+        return self.graph.nodes
+
+    @property
+    def resize(self) -> Resize | None:
+        """How images come to the input size; None where the artifact takes tensors only."""
+        return None if self.graph.resize is None else Resize.from_dict(self.graph.resize)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Weights at work and, for the largest declared input size, the most activation bytes alive at once."""
+        sizes = [] if self.graph.resize is None else self.graph.resize["sizes"]
+        weights = prepared_bytes(self.graph, self._tensors)
+        return weights + max((self.plan(height, width).live_bytes for height, width in sizes), default=0)
+
+    def plan(self, height: int, width: int) -> Plan:
+        """Kinds, memory and work at an input size, remembered.
+
+        Args:
+            height: pixels, 1 to 8192.
+            width: pixels, 1 to 8192.
+
+        Returns:
+            The plan.
+
+        Raises:
+            ValueError: the network cannot run at this size; says the smallest one where it is too small.
+        """
+        size = (height, width)
+        if size in self._plans:
+            self._plans.move_to_end(size)
+            return self._plans[size]
+        if not 1 <= min(size) <= max(size) <= MAX_SIDE:
+            raise ValueError(f"Expected input sides in [1, {MAX_SIDE}] px, but got {height}×{width}.")
+        try:
+            self._plans[size] = make_plan(self.graph, self._tensors, height, width)
+        except TooSmallError as error:
+            low = smallest_size(self.graph, self._tensors)
+            raise ValueError(
+                f"{self.path}: Expected an input of at least {low[0]}×{low[1]} px, but got {height}×{width}: {error}"
+            ) from error
+        except GraphError as error:
+            raise ValueError(f"{self.path}: {error}") from error
+        if len(self._plans) > PLANS_KEPT:
+            self._plans.popitem(last=False)
+        return self._plans[size]
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """Detect objects: resize, network, decode, back to image pixels.
+
+        Args:
+            images: (height, width, 3) uint8 RGB each, any sizes.
+
+        Returns:
+            Detections for each image; boxes in its own pixels, clipped to it.
+
+        Raises:
+            ValueError: the artifact is no detector, or an image is not HWC uint8 RGB.
+        """
+        resize = self.resize
+        if self.graph.detections is None or resize is None:
+            raise ValueError(f"{self.path}: Expected a detector, but the graph has none; use `forward`.")
+        for index, image in enumerate(images):
+            _check_image(index, image)
+        names = [self.graph.detections[key] for key in ("boxes", "scores", "labels")]
+        found = []
+        for image in images:
+            canvas, placement = resize.fit(image)
+            values = self._run(canvas.astype(np.float32) / np.float32(255), self._detect)
+            boxes, scores, labels = (values[name] for name in names)
+            found.append(Detections(placement.to_image(boxes), scores, labels))
+        return found
+
+    def forward(self, x: np.ndarray) -> Any:
+        """The network's raw outputs, nested as the module returned them.
+
+        Args:
+            x: (N, C, H, W) float32; RGB in [0, 1] for models; any H, W that the network can take.
+
+        Returns:
+            Nested dicts and lists of float32 arrays: (N, C, H, W) maps, (N, C) vectors, (N, M, 4) boxes.
+
+        Raises:
+            ValueError: `x` has another shape or dtype, is too small, or meets a sign as NaN.
+        """
+        channels = self.graph.channels
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 4 or x.shape[1] != channels:
+            got = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+            raise ValueError(f"Expected `x` to be a float32 array of shape (N, {channels}, H, W), but got {got}.")
+        kinds = self.plan(*x.shape[2:]).kinds
+        stacked = {
+            name: np.empty((len(x), *public_shape(kinds[name])), np.float32) for name in leaves(self.graph.outputs)
+        }
+        for index, image in enumerate(x):
+            values = self._run(image.transpose(1, 2, 0), self._forward)
+            for name, array in stacked.items():
+                array[index] = to_public(values[name], kinds[name])
+        return _nest(self.graph.outputs, stacked)
+
+    def values(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Every value of the graph for one image, the input included; for verification.
+
+        Args:
+            x: (C, H, W) float32.
+
+        Returns:
+            Value name to array: float32 (C, H, W) maps and (C,) vectors, bits the same as int8 ±1, boxes (M, 4).
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 3 or x.shape[0] != self.graph.channels:
+            raise ValueError(f"Expected `x` to be a float32 array of shape ({self.graph.channels}, H, W).")
+        kinds = self.plan(*x.shape[1:]).kinds
+        values = self._run(x.transpose(1, 2, 0), self._everything)
+        return {name: to_public(value, kinds[name]) for name, value in values.items()}
+
+    def accumulate(self, node_name: str, signs: np.ndarray) -> np.ndarray:
+        """Raw accumulators Σ w·a of one binary layer.
+
+        Args:
+            node_name: of a binary_conv2d or binary_linear node.
+            signs: its input, int8 ±1: (C, H, W), or (C,) for a linear layer.
+
+        Returns:
+            Int32 (O, H', W'), or (O,).
+
+        Raises:
+            ValueError: no such binary node, or `signs` does not fit it.
+        """
+        node = next((n for n in self.nodes if n.name == node_name), None)
+        op = None if node is None else OPS[node.op]
+        if node is None or not isinstance(op, BinaryConv2d | BinaryLinear):
+            binary = [n.name for n in self.nodes if OPS[n.op].binary]
+            raise ValueError(f"Expected `node_name` to be one of {binary}, but got {node_name!r}.")
+        conv = isinstance(op, BinaryConv2d)
+        if not isinstance(signs, np.ndarray) or signs.dtype != np.int8 or signs.ndim != (3 if conv else 1):
+            raise ValueError(f"Expected `signs` to be int8 of shape {'(C, H, W)' if conv else '(C,)'}.")
+        if not np.isin(signs, (-1, 1)).all():
+            raise ValueError("Expected `signs` to hold -1 and +1 only.")
+        kind: Kind
+        if conv:
+            kind = BitMap(signs.shape[0], node.attrs["groups"], signs.shape[1], signs.shape[2])
+        else:
+            kind = BitVector(signs.shape[0])
+        try:
+            op.infer([kind], node.attrs, node_tensors(node, self._tensors))
+        except GraphError as error:
+            raise ValueError(f"{self.path}: node `{node_name}`: {error}") from error
+        with self._kernels():
+            acc = op.accumulate(signs_to_bits(signs, kind), node.attrs, self._prepared[node_name])
+        return np.ascontiguousarray(acc.transpose(2, 0, 1)) if conv else acc
+
+    def warm_up(self, size: tuple[int, int] | None = None) -> None:
+        """Compile, or read from the cache, every kernel the network needs, by running it on zeros.
+
+        Args:
+            size: (height, width), pixels; None takes the first declared size.
+
+        Raises:
+            ValueError: the artifact declares no size and none is given.
+        """
+        if size is None and self.graph.resize is None:
+            raise ValueError(f"{self.path}: Expected `size`, since the artifact declares none.")
+        height, width = size if size is not None else self.graph.resize["sizes"][0]  # type: ignore[index]
+        self.plan(height, width)
+        self._run(np.zeros((height, width, self.graph.channels), np.float32), self._everything)
+
+    @contextmanager
+    def _kernels(self) -> Iterator[None]:
+        """This session's threads, given back after; overflow to inf is no event, as in torch."""
+        before = numba.get_num_threads()
+        numba.set_num_threads(self.threads)
+        try:
+            with np.errstate(all="ignore"):
+                yield
+        finally:
+            numba.set_num_threads(before)
+
+    def _run(self, image: np.ndarray, steps: Sequence[Step]) -> dict[str, np.ndarray]:
+        """Values alive after `steps` for one [H, W, C] image."""
+        context = Context(image.shape[0], image.shape[1])
+        values = {self.graph.input_name: np.ascontiguousarray(image)}
+        with self._kernels():
+            for step in steps:
+                node = step.node
+                inputs = [values[v] for v in node.inputs]
+                try:
+                    made = OPS[node.op].run(inputs, node.attrs, self._prepared[node.name], context)
+                except GraphError as error:
+                    raise ValueError(f"{self.path}: node `{node.name}` ({node.op}): {error}") from error
+                values.update(zip(node.outputs, made, strict=True))
+                for name in step.free:
+                    del values[name]
+        return values
+
+
+def _check_image(index: int, image: Any) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"Expected image {index} to be HWC uint8 RGB, as `read_image` gives it, but got {got}.")
+    if image.size == 0:
+        raise ValueError(f"Expected image {index} to have pixels, but got shape {image.shape}.")
+
+
+def _nest(outputs: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(outputs, str):
+        return arrays[outputs]
+    if isinstance(outputs, dict):
+        return {key: _nest(item, arrays) for key, item in outputs.items()}
+    return [_nest(item, arrays) for item in outputs]
