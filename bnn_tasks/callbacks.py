@@ -140,9 +140,10 @@ class SamplePictures(Callback):
 
     def _draw(self, trainer: L.Trainer, stage: str) -> None:
         classes = trainer.lightning_module.classes
+        paths = {record.image_id: record.path for record in trainer.datamodule.records(stage)}  # type: ignore[attr-defined]
         rows = []
         for found in self._images:
-            image = read_image(trainer.datamodule.image_path(stage, found.target.image_id))  # type: ignore[attr-defined]
+            image = read_image(paths[found.target.image_id])
             shown = found.scores >= self.score_threshold
             truth = draw_boxes(image, found.target.image_boxes.cpu().numpy(), found.target.labels.tolist(), classes)
             rows.append(

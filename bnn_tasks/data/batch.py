@@ -17,7 +17,8 @@ class DetectionTarget:
     Attributes:
         boxes: (N, 4) float32 xyxy, canvas pixels, clipped to the canvas.
         labels: (N,) int64 in 0..K-1.
-        ignore: (N,) bool; neither positive nor negative in the loss (crowds, and difficult objects by default).
+        ignore: (N,) bool; neither positive nor negative in the loss (crowds, difficult objects by default, and
+            boxes that the canvas's edge leaves without area).
         crowd: (N,) bool; COCO's ``iscrowd``.
         difficult: (N,) bool; VOC's ``difficult``.
         area: (N,) float32, original pixels; COCO's ``area`` where the set has it, else the box's.

@@ -115,10 +115,11 @@ class DetectionDataset(Dataset[DetectionSample]):
             boxes = placement.to_canvas(record.boxes)
             kept = self.augment.kept(boxes, size)
             boxes = _clip(boxes, size)
+        flat = (boxes[:, 2:] <= boxes[:, :2]).any(1)  # only a sliver at the edge was inside: nothing to learn from
         target = DetectionTarget(
             boxes=torch.from_numpy(boxes[kept]),
             labels=torch.from_numpy(record.labels[kept]),
-            ignore=torch.from_numpy(record.ignore[kept]),
+            ignore=torch.from_numpy((record.ignore | flat)[kept]),
             crowd=torch.from_numpy(record.crowd[kept]),
             difficult=torch.from_numpy(record.difficult[kept]),
             area=_float32(record.area[kept]),

@@ -11,7 +11,8 @@ import numpy as np
 from bnn_tasks.data.base import SPLITS, DetectionData
 from bnn_tasks.data.dataset import Record
 from bnn_tasks.data.findings import DataError, Findings
-from bnn_tasks.data.voc_files import VOCAnnotation, VOCFiles, VOCObject, read_annotation
+from bnn_tasks.data.voc_files import VOCFiles
+from bnn_tasks.data.voc_xml import VOCAnnotation, VOCObject, read_annotation
 from bnn_tasks.runtime.images import ImageError, Size, image_size
 
 log = logging.getLogger(__name__)

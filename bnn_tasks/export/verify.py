@@ -6,6 +6,8 @@ abs(x - threshold) <= 1e-5 · std(x). Accumulators have no excuse: they must be 
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +59,14 @@ def _threshold(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Tensor:
     return torch.zeros(()) if theta is None else theta.view(-1, *[1] * (x.dim() - 2))
 
 
-class _Forcing:
-    """Hooks that put the runtime's bits into a module's binary layers and compare as they go."""
+class Forcing:
+    """Hooks that put the runtime's bits into a module's binary layers and compare as they go.
+
+    Attributes:
+        bits: activation bits compared so far.
+        ties: those that differ, every one a rounding tie.
+        accumulators: integer sums compared so far.
+    """
 
     def __init__(self, module: nn.Module, sites: list[SignSite], session: Session) -> None:
         self.session = session
@@ -75,6 +83,7 @@ class _Forcing:
             self.handles.append(layer.activation_binarizer.register_forward_hook(self._hook(name, layer)))
 
     def start(self, values: dict[str, np.ndarray]) -> None:
+        """Set the values of the next image, from ``Session.values``."""
         self.values, self.calls = values, dict.fromkeys(self.queues, 0)
 
     def _hook(self, name: str, layer: BinaryConv2d | BinaryLinear) -> Any:
@@ -117,6 +126,23 @@ class _Forcing:
         self.accumulators += found.size
 
 
+@contextmanager
+def forced(module: nn.Module, session: Session, sites: list[SignSite]) -> Iterator[Forcing]:
+    """While open, `module` computes with the runtime's bits; call ``start`` before each image.
+
+    Args:
+        module: in eval mode, float32, on the CPU; called on one image at a time.
+        session: the artifact, loaded.
+        sites: where the artifact's bits are, from `GraphWriter`.
+    """
+    forcing = Forcing(module, sites, session)
+    try:
+        yield forcing
+    finally:
+        for handle in forcing.handles:
+            handle.remove()
+
+
 @torch.no_grad()
 def verify(module: nn.Module, session: Session, sites: list[SignSite], images: Tensor) -> Parity:
     """Compare a module with its artifact.
@@ -133,9 +159,8 @@ def verify(module: nn.Module, session: Session, sites: list[SignSite], images: T
     Raises:
         ParityError: a bit differs that is no tie, an accumulator differs, or the raw outputs do.
     """
-    forcing = _Forcing(module, sites, session)
     error = 0.0
-    try:
+    with forced(module, session, sites) as forcing:
         for image in images:
             forcing.start(session.values(image.numpy()))
             expected = _flat(module(image[None]))
@@ -143,9 +168,6 @@ def verify(module: nn.Module, session: Session, sites: list[SignSite], images: T
             for want, got in zip(expected, found, strict=True):
                 spread = max(float(want.std()) if want.numel() > 1 else 0.0, 1e-6)
                 error = max(error, float((want - torch.from_numpy(got)).abs().max()) / spread)
-    finally:
-        for handle in forcing.handles:
-            handle.remove()
     if error > 1e-3:
         raise ParityError(
             f"Expected raw outputs equal to torch's but for rounding, but they differ by {error:.3g} std."

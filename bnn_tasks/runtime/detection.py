@@ -116,5 +116,5 @@ def nms(
     box = np.clip(np.concatenate(candidates)[order], 0, np.array([width, height, width, height], np.float32))
     label = np.concatenate(labels)[order]
     keep = np.empty(min(max_detections, len(order)), np.int64)
-    keep = keep[: kernels.nms(box, label, iou_threshold, len(keep), keep)]
+    keep = keep[: kernels.nms(box, label, float(iou_threshold), len(keep), keep)]
     return Detections(box[keep], best[order][keep], label[keep])

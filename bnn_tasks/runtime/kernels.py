@@ -2,7 +2,8 @@
 
 Maps are [H, W, C]. Geometry arguments are (y, x) pairs. Float weights are [G, kh, kw, I, O] and packed ones
 [G, kh, kw, words, O] (I, O: channels of one group), so that inner loops run over contiguous output channels, which
-LLVM turns into vector code; the popcount below is the pattern LLVM knows as one instruction.
+LLVM turns into vector code; the popcount below is the pattern LLVM knows as one instruction. A prange index is
+unsigned, and unsigned with signed is float in numba: hence `oy = np.int64(row)`.
 """
 
 import numpy as np
@@ -29,18 +30,20 @@ def popcount(x: np.uint64) -> np.uint64:
 
 @kernel(parallel=True)
 def pack(x: np.ndarray, threshold: np.ndarray, groups: int, out: np.ndarray) -> int:
-    """Bits of x >= threshold: x [P, C], threshold [C], out [P, groups * words] all zero. Returns how many x are NaN."""
+    """Bits of x >= threshold: x [P, C], threshold [C], out [P, groups * words]. Returns how many x are NaN."""
     channels = x.shape[1] // groups
     words = out.shape[1] // groups
     nans = 0
     for p in prange(x.shape[0]):
         for g in range(groups):
-            for c in range(channels):
-                v = x[p, g * channels + c]
-                if v >= threshold[g * channels + c]:
-                    out[p, g * words + (c >> 6)] |= _ONE << np.uint64(c & 63)
-                elif v != v:
-                    nans += 1
+            for k in range(words):
+                first = g * channels + 64 * k
+                word = _ZERO
+                for c in range(min(64, channels - 64 * k)):
+                    v = x[p, first + c]
+                    word |= np.uint64(v >= threshold[first + c]) << np.uint64(c)
+                    nans += v != v
+                out[p, g * words + k] = word
     return nans
 
 
@@ -113,7 +116,8 @@ def xnor_accumulate(
     out: np.ndarray,
 ) -> None:
     """Binary convolution, raw: out int32 [OH, OW, G * O]; inputs: true channels of one group."""
-    for oy in prange(out.shape[0]):
+    for row in prange(out.shape[0]):
+        oy = np.int64(row)
         mismatches = np.empty(w.shape[4], np.uint64)
         _xnor_row(x, w, inputs, oy, stride, padding, dilation, pad_value, mismatches, out[oy])
 
@@ -132,7 +136,8 @@ def xnor_float(
     out: np.ndarray,
 ) -> None:
     """Binary convolution with the epilogue float32(acc) * scale + bias, rounded after each step: out [OH, OW, G * O]."""
-    for oy in prange(out.shape[0]):
+    for row in prange(out.shape[0]):
+        oy = np.int64(row)
         mismatches = np.empty(w.shape[4], np.uint64)
         acc = np.empty((out.shape[1], out.shape[2]), np.int32)
         _xnor_row(x, w, inputs, oy, stride, padding, dilation, pad_value, mismatches, acc)
@@ -158,7 +163,8 @@ def xnor_bits(
     """Binary convolution with the epilogue (acc >= threshold) ^ flip: out [OH, OW, out_groups * words], all zero."""
     channels = threshold.shape[0] // out_groups
     words = out.shape[2] // out_groups
-    for oy in prange(out.shape[0]):
+    for row in prange(out.shape[0]):
+        oy = np.int64(row)
         mismatches = np.empty(w.shape[4], np.uint64)
         acc = np.empty((out.shape[1], threshold.shape[0]), np.int32)
         _xnor_row(x, w, inputs, oy, stride, padding, dilation, pad_value, mismatches, acc)
@@ -181,7 +187,8 @@ def float_conv2d(
 ) -> None:
     """Float convolution, zero-padded: out [OH, OW, G * O]. `contract` lets a multiply and an add round once."""
     groups, kh, kw, inputs, outputs = w.shape
-    for oy in prange(out.shape[0]):
+    for row in prange(out.shape[0]):
+        oy = np.int64(row)
         acc = np.empty(outputs, np.float32)
         for ox in range(out.shape[1]):
             for g in range(groups):
@@ -206,7 +213,8 @@ def float_conv2d(
 @kernel(parallel=True)
 def max_pool2d(x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, out: np.ndarray) -> None:
     """Largest tap inside the map, NaN where one is: out [OH, OW, C]; -inf where no tap is inside."""
-    for oy in prange(out.shape[0]):
+    for row in prange(out.shape[0]):
+        oy = np.int64(row)
         for ox in range(out.shape[1]):
             out[oy, ox, :] = -np.inf
             for ky in range(kernel_size[0]):
@@ -229,7 +237,8 @@ def avg_pool2d(
 ) -> None:
     """Mean over a window as torch divides it: taps inside the map, or inside map and padding. out [OH, OW, C]."""
     height, width, channels = x.shape
-    for oy in prange(out.shape[0]):
+    for row in prange(out.shape[0]):
+        oy = np.int64(row)
         top = oy * stride[0] - padding[0]
         bottom = min(top + kernel_size[0], height + padding[0])
         for ox in range(out.shape[1]):

@@ -125,7 +125,9 @@ def format_table(rows: Sequence[LayerProfile]) -> str:
     ]
     widths = [max(len(line[i]) for line in (heads, *cells)) for i in range(len(heads))]
     lines = [
-        "  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths)))
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths))
+        )
         for line in (heads, *cells)
     ]
     lines.insert(1, "-" * len(lines[0]))

@@ -113,7 +113,8 @@ class DetectionTask(Task):
     ) -> None:
         super().__init__(classes, optimizer, schedule)
         self._save_plain_hyperparameters()
-        self.model = model(len(classes))
+        # channels_last: oneDNN's own layout, about 1.2 times as fast in training on a CPU.
+        self.model = model(len(classes)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.metrics = DetectionMetrics(self.classes)
 
     def forward(self, images: Tensor) -> dict[str, list[Tensor]]:

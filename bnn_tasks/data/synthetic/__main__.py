@@ -2,8 +2,8 @@
 
 import argparse
 
-from bnn_tasks.data.synthetic.generate import generate
 from bnn_tasks.data.synthetic.shapes import SHAPES
+from bnn_tasks.data.synthetic.writer import DEFAULT_CLASSES, generate
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=600, metavar="N", help="number of pictures (default: 600)")
     parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"), help="default: 240 320")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
-    parser.add_argument("--classes", nargs="+", choices=sorted(SHAPES), default=("circle", "square", "triangle"))
+    parser.add_argument("--classes", nargs="+", choices=sorted(SHAPES), default=DEFAULT_CLASSES)
     arguments = parser.parse_args()
     try:
         generate(arguments.root, arguments.images, tuple(arguments.size), arguments.seed, arguments.classes)

@@ -5,7 +5,7 @@ from typing import Any
 
 from bnn_tasks.data.dataset import Record
 from bnn_tasks.data.findings import Findings
-from bnn_tasks.data.synthetic.generate import DEFAULT_CLASSES, generate
+from bnn_tasks.data.synthetic.writer import DEFAULT_CLASSES, generate
 from bnn_tasks.data.voc import VOCDetectionData
 
 

@@ -49,7 +49,7 @@ class Sign(Op):
         x, groups = inputs[0], attrs["groups"]
         channels = x.shape[-1]
         threshold = prepared["threshold"] if "threshold" in prepared else np.zeros(channels, np.float32)
-        out = np.zeros((*x.shape[:-1], groups * words(channels // groups)), np.uint64)
+        out = np.empty((*x.shape[:-1], groups * words(channels // groups)), np.uint64)
         nans = kernels.pack(x.reshape(-1, channels), threshold, groups, out.reshape(-1, out.shape[-1]))
         if nans:
             raise GraphError(f"Expected numbers to take the sign of, but {nans} values are NaN; look for it upstream.")

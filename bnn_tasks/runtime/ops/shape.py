@@ -46,7 +46,7 @@ class ResizeNearest(Op):
         """Pick rows and columns."""
         x, reference = inputs
         rows, columns = nearest(reference.shape[0], x.shape[0]), nearest(reference.shape[1], x.shape[1])
-        return [x[rows[:, None], columns]]
+        return [np.ascontiguousarray(x[rows[:, None], columns])]
 
 
 class Concat(Op):

@@ -1,0 +1,231 @@
+"""A trained net beside its artifact on real images: average precision, matched detections, size, time."""
+
+import copy
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bnn_tasks.data import DetectionData
+from bnn_tasks.data.batch import DetectionTarget
+from bnn_tasks.export.trace import GraphWriter, SignSite
+from bnn_tasks.export.verify import forced
+from bnn_tasks.models import Detector
+from bnn_tasks.runtime import Detections, Session, read_image
+from bnn_tasks.runtime.draw import contact_sheet, draw_boxes
+from bnn_tasks.tasks import DetectionMetrics, ImageDetections
+from bnn_tasks.training import load_task
+
+SCORE, IOU, SCORE_GAP = 0.05, 0.95, 0.01  # a detection counts from SCORE on; a match needs IOU and SCORE_GAP
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the two gave on one split.
+
+    Attributes:
+        images: compared.
+        torch_metrics: of the torch net, as `DetectionMetrics`.
+        runtime_metrics: of the artifact.
+        detections: of the torch net, of score 0.05 or more.
+        matched: those that the artifact gives too (same class, IoU >= 0.95, score within 0.01).
+        ties: activation bits that differ, all rounding ties, in the images with a miss.
+        traced: misses that vanish once torch is given the artifact's bits.
+        torch_bytes: parameters and buffers as 32-bit floats.
+        artifact_bytes: size of the file.
+        torch_ms: median time an image, from decoded picture to boxes.
+        runtime_ms: likewise.
+        threads: of both.
+    """
+
+    images: int
+    torch_metrics: dict[str, float]
+    runtime_metrics: dict[str, float]
+    detections: int
+    matched: int
+    ties: int
+    traced: int
+    torch_bytes: int
+    artifact_bytes: int
+    torch_ms: float
+    runtime_ms: float
+    threads: int
+
+    def __str__(self) -> str:
+        head = f"{'':<12}{'AP':>8}{'AP50':>8}{'VOC AP50':>10}{'size (bytes)':>15}{'ms/image':>10}"
+        rows = [
+            f"{name:<12}{metrics['ap']:>8.4f}{metrics['ap50']:>8.4f}{metrics['voc_ap50_area']:>10.4f}{size:>15,}{ms:>10.1f}"
+            for name, metrics, size, ms in (
+                ("torch", self.torch_metrics, self.torch_bytes, self.torch_ms),
+                ("exported", self.runtime_metrics, self.artifact_bytes, self.runtime_ms),
+            )
+        ]
+        share = self.matched / max(self.detections, 1)
+        missed = self.detections - self.matched
+        return "\n".join(
+            [
+                head,
+                *rows,
+                f"size 1/{self.torch_bytes / self.artifact_bytes:.1f}, time x{self.torch_ms / self.runtime_ms:.2f}, "
+                f"{self.images} images, {self.threads} thread(s) each",
+                f"parity: {self.matched} of {self.detections} detections with score >= {SCORE} matched ({share:.2%}); "
+                f"{missed} missed, {self.traced} of them traced to {self.ties} rounding tie(s)",
+            ]
+        )
+
+
+def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    inner = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    inter = inner.clip(min=0).prod(axis=1)
+    union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - inter
+    return inter / np.maximum(union, 1e-9)
+
+
+def unmatched(reference: Detections, found: Detections) -> list[int]:
+    """Indices of the reference's detections of score >= 0.05 that `found` lacks.
+
+    Args:
+        reference: detections of one image.
+        found: those of the other net.
+    """
+    free = np.ones(len(found.boxes), dtype=bool)
+    missing = []
+    for i in np.flatnonzero(reference.scores >= SCORE):
+        alike = free & (found.labels == reference.labels[i])
+        alike &= np.abs(found.scores - reference.scores[i]) <= SCORE_GAP
+        overlap = np.where(alike, _iou(reference.boxes[i], found.boxes), 0.0)
+        if len(overlap) and overlap.max() >= IOU:
+            free[overlap.argmax()] = False
+        else:
+            missing.append(int(i))
+    return missing
+
+
+class _TorchNet:
+    """The torch net with the artifact's pre- and post-processing around it.
+
+    Args:
+        model: in eval mode, float32.
+        session: whose resize rule to use.
+    """
+
+    def __init__(self, model: Detector, session: Session) -> None:
+        assert session.resize is not None
+        self.model, self.resize = model, session.resize
+
+    def canvas(self, image: np.ndarray) -> Tensor:
+        """The net's input for one picture, (1, 3, H, W)."""
+        canvas, _ = self.resize.fit(image)
+        return torch.from_numpy(canvas).permute(2, 0, 1)[None].float() / 255
+
+    @torch.no_grad()
+    def __call__(self, image: np.ndarray, run: Callable[[Tensor], dict[str, list[Tensor]]] | None = None) -> Detections:
+        """Detections of one picture; `run` takes the place of the model's forward."""
+        x = self.canvas(image)
+        (found,) = self.model.decode((run or self.model)(x), (x.shape[2], x.shape[3]))
+        _, placement = self.resize.fit(image)
+        boxes = placement.to_image(found.boxes.numpy()).astype(np.float32)
+        return Detections(boxes, found.scores.numpy(), found.labels.numpy())
+
+
+def _timed(function: Callable[[np.ndarray], Detections], image: np.ndarray) -> tuple[Detections, float]:
+    start = time.perf_counter()
+    return function(image), 1e3 * (time.perf_counter() - start)
+
+
+def _target(data: DetectionData, split: str) -> list[DetectionTarget]:
+    loader = {"val": data.val_dataloader, "test": data.test_dataloader}[split]()
+    return [target for batch in loader for target in batch.targets]
+
+
+def compare(
+    checkpoint: str | os.PathLike[str],
+    artifact: str | os.PathLike[str],
+    data: DetectionData,
+    split: str = "test",
+    threads: int = 1,
+    sheet: str | os.PathLike[str] | None = None,
+    draw_from: float = 0.3,
+) -> Comparison:
+    """Run a checkpoint's net and its artifact over a split, one picture at a time.
+
+    Args:
+        checkpoint: of ``bnn-tasks fit``.
+        artifact: that ``bnn-tasks export`` made of it.
+        data: the data module, with the classes of training.
+        split: ``val`` or ``test``.
+        threads: for both.
+        sheet: where to save a contact sheet of ground truth beside the artifact's detections; None saves none.
+        draw_from: score from which a detection is drawn, in [0, 1].
+
+    Raises:
+        ValueError: the artifact is not of this checkpoint's classes.
+    """
+    task, session = load_task(checkpoint), Session(artifact, threads=threads)
+    if list(session.classes) != task.classes:
+        raise ValueError(f"Expected {os.fspath(artifact)!r} to detect {task.classes}, but it detects {session.classes}.")
+    torch.set_num_threads(threads)
+    model = copy.deepcopy(task.model).eval()
+    net, sites = _TorchNet(model, session), GraphWriter(model).sites
+    of_torch, of_runtime = DetectionMetrics(task.classes), DetectionMetrics(task.classes)
+    paths = {record.image_id: record.path for record in data.records(split)}
+    counts = dict.fromkeys(("detections", "matched", "ties", "traced"), 0)
+    times: list[tuple[float, float]] = []
+    pictures = []
+    for target in _target(data, split):
+        image = read_image(paths[target.image_id])
+        if not times:  # the first picture also pays for the kernels' first use
+            net(image), session([image])
+        (reference, torch_ms), (found, runtime_ms) = _timed(net, image), _timed(lambda x: session([x])[0], image)
+        times.append((torch_ms, runtime_ms))
+        for metrics, result in ((of_torch, reference), (of_runtime, found)):
+            metrics.update(ImageDetections(target, result.boxes, result.scores, result.labels))
+        missing = unmatched(reference, found)
+        counts["detections"] += int((reference.scores >= SCORE).sum())
+        counts["matched"] += int((reference.scores >= SCORE).sum()) - len(missing)
+        if missing:
+            ties, again = _with_runtime_bits(net, session, sites, image)
+            counts["ties"] += ties
+            # With equal bits every detection must be matched: whatever was missed came from the ties alone.
+            counts["traced"] += len(missing) if ties and not unmatched(again, found) else 0
+        if len(pictures) < 12:
+            shown = found.scores >= draw_from
+            truth = draw_boxes(image, target.image_boxes.numpy(), target.labels.numpy(), session.classes)
+            drawn = draw_boxes(image, found.boxes[shown], found.labels[shown], session.classes, found.scores[shown])
+            pictures.append((truth, drawn))
+    if sheet is not None:
+        Path(sheet).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(contact_sheet(pictures)).save(sheet)
+    torch_ms, runtime_ms = (float(np.median(column)) for column in zip(*times))
+    return Comparison(
+        images=len(times),
+        torch_metrics=of_torch.compute(),
+        runtime_metrics=of_runtime.compute(),
+        **counts,
+        torch_bytes=4 * sum(t.numel() for t in (*model.parameters(), *model.buffers())),
+        artifact_bytes=Path(artifact).stat().st_size,
+        torch_ms=torch_ms,
+        runtime_ms=runtime_ms,
+        threads=threads,
+    )
+
+
+def _with_runtime_bits(
+    net: _TorchNet, session: Session, sites: list[SignSite], image: np.ndarray
+) -> tuple[int, Detections]:
+    """Ties in one picture, and torch's detections once it is given the artifact's bits."""
+    with forced(net.model, session, sites) as forcing:
+
+        def run(x: Tensor) -> dict[str, list[Tensor]]:
+            forcing.start(session.values(x[0].numpy()))
+            outputs: dict[str, list[Tensor]] = net.model(x)
+            return outputs
+
+        again = net(image, run)
+        return forcing.ties, again

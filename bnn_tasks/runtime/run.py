@@ -1,0 +1,136 @@
+"""``bnn-tasks run``: an artifact over pictures and folders of pictures; no torch."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from bnn_tasks.runtime.draw import draw_boxes
+from bnn_tasks.runtime.images import ImageError, read_image
+from bnn_tasks.runtime.session import Session
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        out: the folder written to.
+        images: pictures read and drawn.
+        detections: objects found, drawn or not.
+        milliseconds: mean time an image, from decoded picture to boxes.
+        damaged: pictures left out, each with the reason.
+    """
+
+    out: Path
+    images: int = 0
+    detections: int = 0
+    milliseconds: float = 0.0
+    damaged: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.images} image(s), {self.detections} detection(s), {self.milliseconds:.1f} ms an image; "
+            f"pictures and predictions.json are in {self.out}"
+        )
+        if self.damaged:
+            text += f"\n{len(self.damaged)} file(s) left out:\n  " + "\n  ".join(self.damaged)
+        return text
+
+
+def find_images(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
+    """Pictures named by `paths`: files as they are, folders searched for known suffixes, sorted.
+
+    Args:
+        paths: files and folders.
+
+    Raises:
+        ValueError: a path does not exist, or a folder holds no picture.
+    """
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            if not found:
+                raise ValueError(f"Expected pictures ({', '.join(sorted(SUFFIXES))}) in {str(path)!r}, but found none.")
+            yield from found
+        elif path.is_file():
+            yield path
+        else:
+            raise ValueError(f"Expected a picture or a folder, but {str(path)!r} does not exist.")
+
+
+def run_folder(
+    model: str | os.PathLike[str],
+    paths: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    threads: int = 1,
+    draw_from: float = 0.3,
+) -> RunReport:
+    """Detect objects in pictures; write each picture with its boxes, and ``predictions.json``.
+
+    ``predictions.json`` lists ``file_name``, ``image_id`` (1-based, in order), ``category_id`` (1-based label),
+    ``category`` (name), ``bbox`` (xywh in pixels of the picture as EXIF turns it) and ``score``.
+
+    Args:
+        model: an artifact of a detector.
+        paths: pictures and folders of pictures.
+        out: folder to write to; made if it is missing.
+        threads: of the kernels.
+        draw_from: detections of a lower score are listed but not drawn, in [0, 1].
+
+    Raises:
+        ArtifactError: `model` is damaged or not a detector.
+        ValueError: there is nothing to read.
+    """
+    session = Session(model, threads=threads)
+    if session.resize is None or session.graph.detections is None:
+        raise ValueError(f"Expected {os.fspath(model)!r} to be a detector, but it has no detections to give.")
+    images = list(find_images(paths))
+    report = RunReport(Path(out))
+    report.out.mkdir(parents=True, exist_ok=True)
+    session.warm_up()
+    predictions: list[dict[str, object]] = []
+    names: set[str] = set()
+    seconds = 0.0
+    for index, path in enumerate(images, 1):
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            _log.warning("%s", error)
+            report.damaged.append(str(error))
+            continue
+        start = time.perf_counter()
+        (found,) = session([image])
+        seconds += time.perf_counter() - start
+        report.images += 1
+        report.detections += len(found.boxes)
+        for (x0, y0, x1, y1), score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist()):
+            predictions.append(
+                {
+                    "image_id": index,
+                    "file_name": path.name,
+                    "category_id": label + 1,
+                    "category": session.classes[label],
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "score": score,
+                }
+            )
+        shown = found.scores >= draw_from
+        drawn = draw_boxes(image, found.boxes[shown], found.labels[shown], session.classes, found.scores[shown])
+        name = f"{path.stem}.png" if f"{path.stem}.png" not in names else f"{index}_{path.stem}.png"
+        names.add(name)
+        Image.fromarray(drawn).save(report.out / name)
+    if not report.images:
+        raise ValueError("Expected at least one readable picture, but got none:\n  " + "\n  ".join(report.damaged))
+    report.milliseconds = 1e3 * seconds / report.images
+    (report.out / "predictions.json").write_text(json.dumps(predictions, indent=1))
+    return report

@@ -1,0 +1,84 @@
+"""Slow twins of what the package computes: plain loops, straight from the definitions."""
+
+import math
+
+import numpy as np
+
+
+def voc_ap(detections, truths, label, threshold):
+    """(area AP, 11-point AP) of one class, straight from the rules of the VOC development kit, continuous boxes."""
+    positives = sum(1 for t in truths for name, hard in zip(t.labels, t.difficult) if name == label and not hard)
+    if positives == 0:
+        return math.nan, math.nan
+    found = [
+        (d.scores[i], image, d.boxes[i])
+        for image, d in enumerate(detections)
+        for i in range(len(d.labels))
+        if d.labels[i] == label
+    ]
+    taken, precision, recall = set(), [], []
+    right = wrong = 0
+    for _, image, box in sorted(found, key=lambda entry: -entry[0]):  # stable
+        best, best_iou = None, -1.0
+        for j in range(len(truths[image].labels)):
+            if truths[image].labels[j] != label:
+                continue
+            other = truths[image].boxes[j]
+            width = min(box[2], other[2]) - max(box[0], other[0])
+            height = min(box[3], other[3]) - max(box[1], other[1])
+            inner = max(width, 0) * max(height, 0)
+            union = (box[2] - box[0]) * (box[3] - box[1]) + (other[2] - other[0]) * (other[3] - other[1]) - inner
+            if inner / union > best_iou:
+                best, best_iou = j, inner / union
+        if best is not None and best_iou >= threshold:
+            if truths[image].difficult[best]:
+                continue
+            if (image, best) in taken:
+                wrong += 1
+            else:
+                right += 1
+                taken.add((image, best))
+        else:
+            wrong += 1
+        precision.append(right / (right + wrong))
+        recall.append(right / positives)
+    area, last = 0.0, 0.0
+    for i, r in enumerate(recall):
+        area += (r - last) * max(precision[i:])
+        last = r
+    eleven = [max((p for p, r in zip(precision, recall) if r >= k / 10), default=0.0) for k in range(11)]
+    return area, sum(eleven) / 11
+
+
+def accumulate(
+    signs: np.ndarray,
+    weight: np.ndarray,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    pad_value: int,
+) -> np.ndarray:
+    """Sums of a binary convolution, term by term: signs (C, H, W) ±1, weight (O, C/groups, kh, kw) ±1."""
+    channels, height, width = signs.shape
+    outputs, per_group, kh, kw = weight.shape
+    out_h = (height + 2 * padding[0] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
+    out_w = (width + 2 * padding[1] - dilation[1] * (kw - 1) - 1) // stride[1] + 1
+    acc = np.zeros((outputs, out_h, out_w), np.int32)
+    for o, y, x in np.ndindex(acc.shape):
+        first = o // (outputs // groups) * per_group
+        for i, ky, kx in np.ndindex(per_group, kh, kw):
+            iy = y * stride[0] - padding[0] + ky * dilation[0]
+            ix = x * stride[1] - padding[1] + kx * dilation[1]
+            inside = 0 <= iy < height and 0 <= ix < width
+            acc[o, y, x] += int(weight[o, i, ky, kx]) * (int(signs[first + i, iy, ix]) if inside else pad_value)
+    return acc
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two xyxy boxes; 0 where neither has area."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return float(shared / union) if union > 0 else 0.0

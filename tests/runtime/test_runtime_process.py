@@ -1,0 +1,93 @@
+"""What only a fresh process shows: no torch, kernels without a compiler, the disk cache."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import open_graph, tiny_detector, tiny_net
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = """
+import sys
+import numpy as np
+from bnn_tasks.runtime import Session
+session = Session(sys.argv[1])
+values = session.values(np.load(sys.argv[2]))
+np.savez(sys.argv[3], **values)
+assert not {"torch", "torchvision", "lightning"} & set(sys.modules)
+"""
+
+
+def run(code, *args, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_no_module_of_the_runtime_imports_torch():
+    code = """
+import importlib, pkgutil, sys
+import bnn_tasks.runtime as package
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    importlib.import_module(module.name)
+print([name for name in sys.modules if name.split(".")[0] in ("torch", "torchvision", "lightning", "timm")])
+"""
+    assert run(code).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("make", [tiny_net, tiny_detector])
+def test_python_gives_what_the_compiler_gives(tmp_path, make):
+    session = open_graph(tmp_path, *make())
+    x = np.random.default_rng(0).random((3, 16, 16), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    done = run(RUN, session.path, tmp_path / "x.npy", tmp_path / "y.npz", NUMBA_DISABLE_JIT="1")
+    assert "Warning" not in done.stderr
+    plain, compiled = np.load(tmp_path / "y.npz"), session.values(x)
+    assert set(plain) == set(compiled)
+    for name, value in compiled.items():
+        np.testing.assert_allclose(plain[name], value, rtol=1e-4, atol=1e-5)
+
+
+SIGN = """
+import numpy as np
+from numba import config
+from bnn_tasks.runtime import kernels
+assert config.CACHE_DIR == {before!r}
+out = np.zeros((1, 1), np.uint64)
+kernels.tile_bits(np.array([[5]], np.uint8), 3, out.reshape(1, 1, 1, 1, 1))
+assert out[0, 0] == 5
+print(kernels.tile_bits.stats.cache_path if hasattr(kernels.tile_bits.stats, "cache_path") else "")
+"""
+
+
+def test_cache_folder(tmp_path):
+    """The first process compiles and says so, the second reads; numba's own setting is left as it was."""
+    environment = {"XDG_CACHE_HOME": str(tmp_path), "NUMBA_CACHE_DIR": ""}
+    first, second = (run(SIGN.format(before=""), **environment) for _ in range(2))
+    assert first.stderr.count("compiling kernels, once per machine") == 1
+    assert str(tmp_path / "bnn_tasks") in first.stderr
+    assert list((tmp_path / "bnn_tasks").rglob("*.nbc"))
+    assert second.stderr == ""
+
+
+def test_numba_cache_dir_wins(tmp_path):
+    mine = str(tmp_path / "mine")
+    run(SIGN.format(before=mine), XDG_CACHE_HOME=str(tmp_path), NUMBA_CACHE_DIR=mine)
+    assert list((tmp_path / "mine").rglob("*.nbc"))
+    assert not (tmp_path / "bnn_tasks").exists()
+
+
+def test_cache_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    blocked = str(tmp_path / "file")
+    run(SIGN.format(before=""), XDG_CACHE_HOME=blocked, HOME=blocked, NUMBA_CACHE_DIR="", PYTHONDONTWRITEBYTECODE="1")
