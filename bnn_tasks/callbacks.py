@@ -15,7 +15,7 @@ from PIL import Image
 
 from bnn_tasks.runtime.draw import contact_sheet, draw_boxes
 from bnn_tasks.runtime.images import read_image
-from bnn_tasks.tasks import ImageDetections
+from bnn_tasks.tasks import ImageDetections, Task
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class ResultsWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect the detections of a batch."""
-        self._collect(trainer, outputs)
+        self._collect(trainer, outputs["detections"])
 
     def on_test_batch_end(
         self,
@@ -105,7 +105,7 @@ class ResultsWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect the detections of a batch."""
-        self._collect(trainer, outputs)
+        self._collect(trainer, outputs["detections"])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what validation gave."""
@@ -139,7 +139,9 @@ class SamplePictures(Callback):
         self._images += outputs[: self.count - len(self._images)]
 
     def _draw(self, trainer: L.Trainer, stage: str) -> None:
-        classes = trainer.lightning_module.classes
+        task = trainer.lightning_module
+        assert isinstance(task, Task)
+        classes = task.classes
         paths = {record.image_id: record.path for record in trainer.datamodule.records(stage)}  # type: ignore[attr-defined]
         rows = []
         for found in self._images:
@@ -168,7 +170,7 @@ class SamplePictures(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the first images."""
-        self._collect(outputs)
+        self._collect(outputs["detections"])
 
     def on_test_batch_end(
         self,
@@ -180,7 +182,7 @@ class SamplePictures(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the first images."""
-        self._collect(outputs)
+        self._collect(outputs["detections"])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw, but not for the sanity check."""

@@ -1,6 +1,7 @@
 """The ``bnn-tasks`` command: Lightning's verbs for training, and verbs of our own, of which ``run`` needs no torch."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -82,9 +83,16 @@ def profile(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     size = tuple(options.size) if options.size else None
     if options.path.endswith(".safetensors"):
-        from bnn_tasks.runtime.profile import profile_artifact
+        from bnn_tasks.runtime import Session
+        from bnn_tasks.runtime.profile import format_table
+        from bnn_tasks.runtime.profile import profile as profile_artifact
 
-        print(profile_artifact(options.path, size))
+        session = Session(options.path)
+        if size is None:
+            if session.resize is None:
+                raise ValueError(f"Expected --size H W, since {options.path!r} fixes no input size.")
+            size = session.resize.sizes[0]
+        print(format_table(profile_artifact(session, size)))
     else:
         from bnn_tasks.training import profile_training
 
@@ -110,7 +118,7 @@ bnn-tasks VERB --help says more."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one verb; bad input ends with one line on stderr and status 2.
+    """Run one verb; bad input ends with one line on stderr and status 2 (BNN_TASKS_TRACEBACK=1 shows the whole traceback).
 
     Args:
         arguments: the command line without the program's name; None is sys.argv's.
@@ -120,18 +128,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(USAGE)
         return
     verb, rest = words[0], words[1:]
-    if verb in TRAINING_VERBS:
-        train(words)
-        return
-    if verb not in VERBS:
+    if verb not in TRAINING_VERBS and verb not in VERBS:
         print(f"{USAGE}\n\nExpected a verb, but got {verb!r}.", file=sys.stderr)
         sys.exit(2)
+    status = None
     try:
-        status = VERBS[verb](rest)
+        if verb in TRAINING_VERBS:
+            train(words)
+        else:
+            status = VERBS[verb](rest)
     except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "bnn_tasks":
+            raise
         print(f"bnn-tasks {verb} needs {error.name!r}. Cure: pip install 'bnn-tasks[train]'.", file=sys.stderr)
         sys.exit(2)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, OSError) as error:
+        # What the user can cure; BNN_TASKS_TRACEBACK=1 shows where it came from.
+        if os.environ.get("BNN_TASKS_TRACEBACK"):
+            raise
         print(f"bnn-tasks {verb}: {error}", file=sys.stderr)
         sys.exit(2)
     if status:

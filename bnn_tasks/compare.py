@@ -19,7 +19,7 @@ from bnn_tasks.export.verify import forced
 from bnn_tasks.models import Detector
 from bnn_tasks.runtime import Detections, Session, read_image
 from bnn_tasks.runtime.draw import contact_sheet, draw_boxes
-from bnn_tasks.tasks import DetectionMetrics, ImageDetections
+from bnn_tasks.tasks import DetectionMetrics, DetectionTask, ImageDetections
 from bnn_tasks.training import load_task
 
 SCORE, IOU, SCORE_GAP = 0.05, 0.95, 0.01  # a detection counts from SCORE on; a match needs IOU and SCORE_GAP
@@ -165,11 +165,15 @@ def compare(
         draw_from: score from which a detection is drawn, in [0, 1].
 
     Raises:
-        ValueError: the artifact is not of this checkpoint's classes.
+        ValueError: the checkpoint is not a detector's, or the artifact is not of its classes.
     """
     task, session = load_task(checkpoint), Session(artifact, threads=threads)
+    if not isinstance(task, DetectionTask):
+        raise ValueError(f"Expected {os.fspath(checkpoint)!r} to hold a detector, but it is a {type(task).__name__}.")
     if list(session.classes) != task.classes:
-        raise ValueError(f"Expected {os.fspath(artifact)!r} to detect {task.classes}, but it detects {session.classes}.")
+        raise ValueError(
+            f"Expected {os.fspath(artifact)!r} to detect {task.classes}, but it detects {session.classes}."
+        )
     torch.set_num_threads(threads)
     model = copy.deepcopy(task.model).eval()
     net, sites = _TorchNet(model, session), GraphWriter(model).sites
@@ -177,7 +181,7 @@ def compare(
     paths = {record.image_id: record.path for record in data.records(split)}
     counts = dict.fromkeys(("detections", "matched", "ties", "traced"), 0)
     times: list[tuple[float, float]] = []
-    pictures = []
+    pictures: list[tuple[np.ndarray, np.ndarray]] = []
     for target in _target(data, split):
         image = read_image(paths[target.image_id])
         if not times:  # the first picture also pays for the kernels' first use

@@ -79,13 +79,15 @@ def load_task(path: str | os.PathLike[str]) -> Task:
     load_checkpoint(path)
     try:
         # Called on our own base class, Lightning would drop the checkpoint's class path.
-        task = L.LightningModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        task = L.LightningModule.load_from_checkpoint(os.fspath(path), map_location="cpu", weights_only=True)
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError, SystemExit) as error:
         raise ValueError(
             f"Expected the weights and the settings in {os.fspath(path)!r} to be of one task, but: {str(error)[:500]}"
         ) from error
     if not isinstance(task, Task):
-        raise ValueError(f"Expected {os.fspath(path)!r} to hold a task of this package, but it is a {type(task).__name__}.")
+        raise ValueError(
+            f"Expected {os.fspath(path)!r} to hold a task of this package, but it is a {type(task).__name__}."
+        )
     return task.eval()
 
 

@@ -19,7 +19,12 @@ def main() -> None:
     data = TrainingCLI(["--config", options.config], run=False).datamodule
     print(
         compare(
-            options.checkpoint, options.artifact, data, split=options.split, threads=options.threads, sheet=options.sheet
+            options.checkpoint,
+            options.artifact,
+            data,
+            split=options.split,
+            threads=options.threads,
+            sheet=options.sheet,
         )
     )
 

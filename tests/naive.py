@@ -60,7 +60,7 @@ def accumulate(
     pad_value: int,
 ) -> np.ndarray:
     """Sums of a binary convolution, term by term: signs (C, H, W) ±1, weight (O, C/groups, kh, kw) ±1."""
-    channels, height, width = signs.shape
+    _, height, width = signs.shape
     outputs, per_group, kh, kw = weight.shape
     out_h = (height + 2 * padding[0] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
     out_w = (width + 2 * padding[1] - dilation[1] * (kw - 1) - 1) // stride[1] + 1

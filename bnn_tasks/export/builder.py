@@ -1,5 +1,6 @@
 """The runtime's graph under construction."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from bnn_tasks.runtime.graph import Node
 
 
 class ExportError(ValueError):
-    """A layer that the runtime has no operation for; the message names it."""
+    """A module that cannot be exported faithfully; the message names the layer."""
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
@@ -53,7 +54,7 @@ class GraphBuilder:
         name: str,
         inputs: list[str],
         attrs: dict[str, Any] | None = None,
-        tensors: dict[str, Tensor | np.ndarray | None] | None = None,
+        tensors: Mapping[str, Tensor | np.ndarray | None] | None = None,
     ) -> str:
         """Append a node with one output and return the output's name.
 

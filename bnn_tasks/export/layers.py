@@ -79,7 +79,7 @@ def emit_folded(
     if isinstance(layer, BinaryConv2d):
         attrs["out_groups"] = out_groups
     tensors = {"weight": pack_weight(term.weight), "threshold": folded.threshold, "flip": folded.flip}
-    return builder.add(binary_op(layer), name, [bits], attrs, tensors)  # type: ignore[arg-type]
+    return builder.add(binary_op(layer), name, [bits], attrs, tensors)
 
 
 def _conv2d(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:

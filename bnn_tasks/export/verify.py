@@ -17,13 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnn_tasks.binary import BinaryConv2d, BinaryLinear
+from bnn_tasks.export.builder import ExportError
 from bnn_tasks.export.trace import SignSite
 from bnn_tasks.runtime import Session
 
 TIE = 1e-5  # of the standard deviation of the layer's input
 
 
-class ParityError(RuntimeError):
+class ParityError(ExportError):
     """The artifact does not compute what the module computes; the message names the layer."""
 
 

@@ -244,7 +244,7 @@ def avg_pool2d(
         for ox in range(out.shape[1]):
             left = ox * stride[1] - padding[1]
             right = min(left + kernel_size[1], width + padding[1])
-            rows = range(max(top, 0), min(bottom, height))
+            rows = range(max(top, 0), min(bottom, height))  # type: ignore[call-overload]
             columns = range(max(left, 0), min(right, width))
             count = (bottom - top) * (right - left) if count_include_pad else len(rows) * len(columns)
             out[oy, ox, :] = 0.0

@@ -125,8 +125,10 @@ def make_plan(graph: Graph, tensors: dict[str, np.ndarray], height: int, width: 
 
     Raises:
         TooSmallError: a map would shrink to nothing.
-        GraphError: something does not fit, or the size needs more than `MAX_LIVE_BYTES` or `MAX_WORK`.
+        GraphError: a side is out of range, something does not fit, or the size needs more than `MAX_LIVE_BYTES` or `MAX_WORK`.
     """
+    if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE:
+        raise GraphError(f"Expected input sides in [1, {MAX_SIDE}] px, but got {height}×{width}.")
     kinds = infer_kinds(graph, tensors, height, width)
     work = 0
     for node in graph.nodes:

@@ -70,7 +70,7 @@ def profile(source: str | os.PathLike[str] | Session, size: tuple[int, int]) -> 
         op, mine = OPS[node.op], node_tensors(node, tensors)
         new = {role: tensor for role, tensor in mine.items() if node.tensors[role] not in seen}
         seen.update(node.tensors.values())
-        by_category = {category: 0 for category in (BINARY_WEIGHTS, FLOAT_WEIGHTS)}
+        by_category = dict.fromkeys((BINARY_WEIGHTS, FLOAT_WEIGHTS), 0)
         scales = numbers = bits = 0
         for role, tensor in new.items():
             category = op.roles[role].category

@@ -28,7 +28,7 @@ from bnn_tasks.runtime.plan import (
     schedule,
     smallest_size,
 )
-from bnn_tasks.runtime.resize import MAX_SIDE, Resize
+from bnn_tasks.runtime.resize import Resize
 
 PLANS_KEPT = 64  # input sizes whose plan is remembered
 
@@ -104,8 +104,6 @@ class Session:
         if size in self._plans:
             self._plans.move_to_end(size)
             return self._plans[size]
-        if not 1 <= min(size) <= max(size) <= MAX_SIDE:
-            raise ValueError(f"Expected input sides in [1, {MAX_SIDE}] px, but got {height}×{width}.")
         try:
             self._plans[size] = make_plan(self.graph, self._tensors, height, width)
         except TooSmallError as error:

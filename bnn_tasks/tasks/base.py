@@ -6,6 +6,7 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import nn
 
 from bnn_tasks.binary import OneCycle, Schedule
 from bnn_tasks.tasks.optim import parameter_groups, schedule_learning_rate
@@ -14,7 +15,7 @@ PLAIN = (type(None), bool, int, float, str, list, tuple, dict)
 
 
 class Task(L.LightningModule):
-    """Base class of the tasks: an optimiser, a schedule, a list of class names.
+    """Base class of the tasks: an optimiser, a schedule, a list of class names. A task sets ``model``, what is exported.
 
     Args:
         classes: class names; label k is ``classes[k]``.
@@ -24,6 +25,8 @@ class Task(L.LightningModule):
     Raises:
         ValueError: `classes` is empty or names one class twice.
     """
+
+    model: nn.Module
 
     def __init__(self, classes: list[str], optimizer: OptimizerCallable, schedule: Schedule | None = None) -> None:
         super().__init__()
@@ -43,7 +46,7 @@ class Task(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser over `parameter_groups` and its schedule, stepped after every batch."""
-        optimizer = self.optimizer(parameter_groups(self))  # type: ignore[arg-type]
+        optimizer = self.optimizer(parameter_groups(self))
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = schedule_learning_rate(optimizer, self.schedule, max(steps, 1))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -104,6 +104,8 @@ class DetectionTask(Task):
         schedule: progress in [0, 1] -> learning-rate factor; None is `OneCycle` with its defaults.
     """
 
+    model: Detector
+
     def __init__(
         self,
         model: Callable[[int], Detector],
@@ -114,7 +116,7 @@ class DetectionTask(Task):
         super().__init__(classes, optimizer, schedule)
         self._save_plain_hyperparameters()
         # channels_last: oneDNN's own layout, about 1.2 times as fast in training on a CPU.
-        self.model = model(len(classes)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model(len(classes)).to(memory_format=torch.channels_last)
         self.metrics = DetectionMetrics(self.classes)
 
     def forward(self, images: Tensor) -> dict[str, list[Tensor]]:
@@ -149,7 +151,7 @@ class DetectionTask(Task):
             for target, found in zip(batch.targets, decoded, strict=True)
         ]
 
-    def _evaluate(self, batch: DetectionBatch, stage: str) -> list[ImageDetections]:
+    def _evaluate(self, batch: DetectionBatch, stage: str) -> dict[str, list[ImageDetections]]:
         with self.full_precision():
             outputs = self(batch.images.float())
             losses = self.model.loss(outputs, batch.targets)
@@ -158,23 +160,23 @@ class DetectionTask(Task):
         self.log(f"{stage}/loss", total, batch_size=len(batch.targets), on_epoch=True)
         for image in detections:
             self.metrics.update(image)
-        return detections
+        return {"detections": detections}
 
     def _finish(self, stage: str) -> None:
         values = self.metrics.compute()
         self.metrics = DetectionMetrics(self.classes)
         self.log_dict({f"{stage}/{name}": value for name, value in values.items()})
 
-    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> list[ImageDetections]:
-        """Loss and detections of one batch, from one forward."""
+    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> dict[str, list[ImageDetections]]:
+        """Loss and ``detections`` of one batch, from one forward."""
         return self._evaluate(batch, "val")
 
     def on_validation_epoch_end(self) -> None:
         """Metrics of the whole validation set."""
         self._finish("val")
 
-    def test_step(self, batch: DetectionBatch, batch_idx: int) -> list[ImageDetections]:
-        """Loss and detections of one batch, from one forward."""
+    def test_step(self, batch: DetectionBatch, batch_idx: int) -> dict[str, list[ImageDetections]]:
+        """Loss and ``detections`` of one batch, from one forward."""
         return self._evaluate(batch, "test")
 
     def on_test_epoch_end(self) -> None:

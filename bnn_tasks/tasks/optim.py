@@ -17,7 +17,8 @@ def parameter_groups(module: nn.Module) -> list[dict[str, object]]:
         module: the model.
     """
     latent = {id(m.weight) for m in module.modules() if isinstance(m, BinaryConv2d | BinaryLinear)}
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for parameter in module.parameters():
         if parameter.requires_grad:
             (kept if parameter.dim() < 2 or id(parameter) in latent else decayed).append(parameter)

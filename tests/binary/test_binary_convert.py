@@ -1,0 +1,322 @@
+"""binarize(): what every sign sees, and what stays as it was."""
+
+import copy
+import operator
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from bnn_tasks.binary import BinaryConv2d, BinaryLinear, Method, SignWeight, binarize
+from bnn_tasks.binary.activations import SignActivation
+from bnn_tasks.binary.estimators import STE
+
+KEEP = ["conv1", "fc", "*downsample*"]
+
+
+def tiny_resnet() -> nn.Module:
+    torch.manual_seed(0)
+    return torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5)
+
+
+def record(net: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Inputs and outputs of every leaf, by name, filled by the next forward; in-place changes do not reach them."""
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+
+    def hook(name: str) -> object:
+        def keep(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            inputs[name], outputs[name] = args[0].detach().clone(), output.detach().clone()
+
+        return keep
+
+    for name, module in net.named_modules():
+        if not list(module.children()) or isinstance(module, BinaryConv2d | BinaryLinear):
+            module.register_forward_hook(hook(name))
+    return inputs, outputs
+
+
+def binary_layers(net: nn.Module) -> list[str]:
+    return [name for name, m in net.named_modules() if isinstance(m, BinaryConv2d | BinaryLinear)]
+
+
+class Net(nn.Module):
+    """conv, bn, then whatever the test is about, then a layer to binarise."""
+
+    def __init__(self, between: object) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4)
+        self.between = between if isinstance(between, nn.Module) else None
+        self.function = None if isinstance(between, nn.Module) else between
+        self.target = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn(self.stem(x))
+        return self.target(self.between(x) if self.function is None else self.function(x))
+
+
+def target_input(net: nn.Module) -> tuple[Tensor, Tensor]:
+    """What the binary layer of a binarised `Net` sees, and the BatchNorm's output."""
+    binary = binarize(net, "xnor", keep=["stem"])
+    inputs, outputs = record(binary)
+    binary(torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    return inputs["target"], outputs["bn"]
+
+
+def relu_method(x: Tensor) -> Tensor:
+    return x.relu()
+
+
+def relu_method_inplace(x: Tensor) -> Tensor:
+    return x.relu_()
+
+
+def relu_function_inplace(x: Tensor) -> Tensor:
+    return F.relu(x, inplace=True)
+
+
+def relu_function_inplace_by_position(x: Tensor) -> Tensor:
+    return F.relu(x, True)
+
+
+def relu_underscore(x: Tensor) -> Tensor:
+    return torch.relu_(x)
+
+
+@pytest.mark.parametrize(
+    "relu",
+    [
+        nn.ReLU(),
+        nn.ReLU(inplace=True),
+        nn.ReLU6(inplace=True),
+        F.relu,
+        F.relu6,
+        torch.relu,
+        relu_method,
+        relu_method_inplace,
+        relu_function_inplace,
+        relu_function_inplace_by_position,
+        relu_underscore,
+    ],
+    ids=lambda r: getattr(r, "__name__", None) or str(r),
+)
+def test_the_sign_sees_the_batch_norm_past_any_relu(relu: object) -> None:
+    seen, normed = target_input(Net(relu))
+    assert (normed < 0).any()
+    assert torch.equal(seen, normed)
+
+
+@pytest.mark.parametrize(
+    ("between", "without_relu"),
+    [
+        (nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), nn.MaxPool2d(2)),
+        (nn.Sequential(nn.ReLU(True), nn.Dropout(0.0), nn.MaxPool2d(3, 1, 1)), nn.MaxPool2d(3, 1, 1)),
+        (lambda x: F.max_pool2d(F.relu(x), 2), nn.MaxPool2d(2)),
+        (lambda x: torch.cat([F.relu(x[:, :2]), F.relu(x[:, 2:])], 1), nn.Identity()),
+        (nn.Hardswish(inplace=True), nn.Hardswish()),
+        (nn.PReLU(), nn.PReLU()),
+        (nn.Identity(), nn.Identity()),
+        (nn.Sequential(nn.MaxPool2d(2), nn.ReLU()), nn.MaxPool2d(2)),
+    ],
+)
+def test_what_commutes_with_the_relu_still_happens(between: object, without_relu: nn.Module) -> None:
+    seen, normed = target_input(Net(between))
+    assert torch.equal(seen, without_relu(normed))
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        nn.Sequential(nn.ReLU(), nn.AvgPool2d(2)),
+        nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(4)),
+        nn.Sequential(nn.Sigmoid(), nn.MaxPool2d(2)),
+        lambda x: F.relu(x) + torch.sigmoid(x),
+        lambda x: F.relu(x) * F.relu(-x),
+        torch.abs,
+        F.softplus,
+    ],
+)
+def test_an_input_of_one_sign_is_an_error_that_names_the_layer(between: object) -> None:
+    with pytest.raises(ValueError, match=r"input of 'target' to have both signs.*never negative.*`keep`"):
+        binarize(Net(between), "xnor", keep=["stem"])
+
+
+class TwoReaders(nn.Module):
+    """One ReLU read by a layer that stays real and one that becomes binary, and by a sum."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU(inplace)
+        self.kept = nn.Conv2d(4, 4, 3, padding=1)
+        self.target = nn.Conv2d(4, 4, 3, padding=1)
+        self.tail = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn(self.stem(x)))
+        return self.tail(self.kept(x) + 0 * self.target(x) + x)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_other_readers_of_the_relu_are_unaffected(inplace: bool) -> None:
+    torch.manual_seed(0)
+    net = TwoReaders(inplace).eval()
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(binarize(net, "bnn", keep=["stem", "kept"])(x), net(x))
+
+
+class InplaceSum(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.bn, self.target = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn(self.stem(x))
+        y = F.relu(x)
+        y += 1
+        return self.target(F.relu(x)) + y
+
+
+def test_an_inplace_sum_does_not_reach_the_sign() -> None:
+    net = binarize(InplaceSum(), "bnn", keep=["stem"])
+    inputs, outputs = record(net)
+    net(torch.randn(2, 3, 4, 4))
+    assert torch.equal(inputs["target"], outputs["bn"])
+    assert operator.iadd not in {node.target for node in net.graph.nodes}
+
+
+def test_the_original_is_not_changed_and_names_are_kept() -> None:
+    net = tiny_resnet().train()
+    before, text = copy.deepcopy(net.state_dict()), str(net)
+    net.layer1.eval()
+    binary = binarize(net, "xnor", keep=KEEP)
+    assert str(net) == text
+    assert net.relu.inplace
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    after = binary.state_dict()
+    assert set(after) == set(before)
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor), name
+    binary(torch.randn(2, 3, 32, 32)).sum().backward()
+    assert all(p.grad is None for p in net.parameters())
+    assert binary.layer2.training
+    assert not binary.get_submodule("layer1.0.conv1").training
+
+
+def test_torchvisions_resnet_block_by_block() -> None:
+    net = binarize(tiny_resnet(), "xnor", keep=KEEP)
+    assert binary_layers(net) == [f"layer{i}.0.conv{j}" for i in (1, 2, 3, 4) for j in (1, 2)]
+    inputs, outputs = record(net)
+    net(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(inputs["layer1.0.conv1"], F.max_pool2d(outputs["bn1"], 3, 2, 1))
+    residual = F.max_pool2d(outputs["bn1"].relu(), 3, 2, 1)  # the identity path still has its ReLU
+    for stage in (1, 2, 3, 4):
+        block = f"layer{stage}.0"
+        assert torch.equal(inputs[f"{block}.conv2"], outputs[f"{block}.bn1"])
+        if stage > 1:
+            assert torch.equal(inputs[f"{block}.conv1"], summed)
+            assert torch.equal(inputs[f"{block}.downsample.0"], residual)
+            residual = outputs[f"{block}.downsample.1"]
+        summed = outputs[f"{block}.bn2"] + residual
+        residual = summed.relu()
+    pooled = residual.mean((2, 3))
+    torch.testing.assert_close(inputs["fc"], pooled)
+
+
+def test_keep_as_a_function_and_geometry() -> None:
+    net = binarize(tiny_resnet(), "bnn", keep=lambda name, layer: not name.startswith("layer3") or "down" in name)
+    assert binary_layers(net) == ["layer3.0.conv1", "layer3.0.conv2"]
+    assert net.get_submodule("layer3.0.conv1").stride == (2, 2)
+    assert type(net.conv1) is nn.Conv2d
+
+
+def test_a_linear_layer_with_bias() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 4))
+    binary = binarize(net, "xnor", keep=["1"])
+    assert isinstance(binary.get_submodule("4"), BinaryLinear)
+    assert torch.equal(binary.get_submodule("4").bias, net[4].bias)
+
+
+def test_with_a_method_of_ones_own() -> None:
+    own = Method("own", lambda outputs: SignWeight(STE()), lambda inputs: SignActivation(STE()), "nobody, 2026")
+    assert binarize(Net(nn.ReLU()), own, keep=["stem"]).target.method_name == "own"
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "resnet18"])
+def test_timm_resnets(name: str) -> None:
+    torch.manual_seed(0)
+    net = timm.create_model(name, channels=(8, 8, 16, 16), stem_width=8, num_classes=3, zero_init_last=False)
+    keep = ["conv1*", "fc", "*downsample*"]
+    check_signs_and_gradients(binarize(net, "react", keep=keep), torch.randn(2, 3, 64, 64))
+
+
+def test_a_densenet() -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.DenseNet(4, (2, 2), num_init_features=8, num_classes=3)
+    binary = binarize(net, "react", keep=["features.conv0", "classifier"])
+    assert len(binary_layers(binary)) == 9
+    check_signs_and_gradients(binary, torch.randn(2, 3, 64, 64))
+
+
+def test_mobilenet_needs_its_squeeze_excitation_kept() -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.mobilenet_v3_small(num_classes=3)
+    first = ["features.0.0", "classifier.*"]
+    with pytest.raises(ValueError, match="never negative"):
+        binarize(net, "react", keep=first)
+    # The projections after a ReLU times a squeeze-excitation's gate are one-signed too.
+    keep = [*first, "*.fc1", "*.fc2", "features.1.block.2.0"]
+    check_signs_and_gradients(binarize(net, "react", keep=keep), torch.randn(2, 3, 64, 64))
+
+
+def check_signs_and_gradients(net: nn.Module, x: Tensor) -> None:
+    inputs, _ = record(net)
+    net.train()
+    net(x).square().sum().backward()
+    names = binary_layers(net)
+    assert names
+    assert [name for name in names if not ((inputs[name] < 0).any() and (inputs[name] > 0).any())] == []
+    assert [n for n, p in net.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+
+
+def test_a_pattern_without_a_match_is_named() -> None:
+    with pytest.raises(ValueError, match=r"'conv9' matches none of \['conv1'"):
+        binarize(tiny_resnet(), "xnor", keep=["conv1", "conv9"])
+
+
+def test_nothing_left_to_binarise() -> None:
+    with pytest.raises(ValueError, match="`keep` holds them all"):
+        binarize(Net(nn.ReLU()), "xnor", keep=["*"])
+
+
+def test_a_module_that_cannot_be_traced_is_named() -> None:
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ValueError, match="torch.fx can trace, but Branching is not"):
+        binarize(Branching(), "xnor", keep=[])
+
+
+@pytest.mark.parametrize("arguments", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}])
+def test_a_padding_that_has_no_binary_form(arguments: dict) -> None:
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3, **arguments))
+    with pytest.raises(ValueError, match="Expected '1' to pad with zeros.*Cure: add '1' to `keep`"):
+        binarize(net, "xnor", keep=[])
+
+
+def test_unknown_method() -> None:
+    with pytest.raises(ValueError, match="Expected `method` to be one of"):
+        binarize(Net(nn.ReLU()), "nothing", keep=["stem"])
+
+
+def test_an_already_binary_layer_stays() -> None:
+    net = nn.Sequential(nn.BatchNorm2d(3), BinaryConv2d(3, 4, 3, method="bnn"), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1))
+    binary = binarize(net, "xnor", keep=[])
+    assert [m.method_name for m in binary.modules() if isinstance(m, BinaryConv2d)] == ["bnn", "xnor"]
