@@ -138,7 +138,22 @@ def _edit_metadata(data: bytes, rng: random.Random) -> bytes:
     header, body = split(data)
     metadata = header["__metadata__"]
     key = rng.choice(list(metadata))
-    odd = ["", "2", "1.0", "{}", "[]", "null", "x", " 1", '{"graph":1,"semantics":2,"tensors":3}', 1, None, {}, [1]]
+    odd = [
+        "",
+        "2",
+        "1.0",
+        "{}",
+        "[]",
+        "null",
+        "x",
+        " 1",
+        "\ud800",
+        '{"graph":1,"semantics":2,"tensors":3}',
+        1,
+        None,
+        {},
+        [1],
+    ]
     kind = rng.randrange(3)
     if kind == 0:
         del metadata[key]

@@ -13,6 +13,8 @@ from bnn_tasks.backbones.resnet import ResNet
 
 _log = logging.getLogger(__name__)
 _DOWNSAMPLE = re.compile(r"downsample\.(\d+)\.(.+)")
+# What a float net does not have, and BatchNorm's counter, which checkpoints from before torch 0.4.1 lack.
+_OPTIONAL = re.compile(r"(theta|scale|activation\.\w+(\.\w+)?|num_batches_tracked)$")
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,7 @@ def load_float_state_dict(backbone: ResNet, state: dict[str, Tensor]) -> LoadRep
                 "Cure: build the backbone with the checkpoint's width and stem_kernel (7 for torchvision's ResNet)."
             )
         loaded[target] = tensor
-    float_names = {name for name in own if not re.search(r"(theta|scale|activation\.\w+(\.\w+)?)$", name)}
-    missing = sorted(float_names - loaded.keys())
+    missing = sorted(name for name in own.keys() - loaded.keys() if not _OPTIONAL.search(name))
     if missing:
         raise ValueError(f"Expected the checkpoint to have every tensor of a float ResNet, but it lacks {missing}.")
     backbone.load_state_dict(loaded, strict=False)

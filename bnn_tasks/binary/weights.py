@@ -32,7 +32,7 @@ class WeightBinarizer(nn.Module):
 
 
 def _channel_mean(weight: Tensor) -> Tensor:
-    return weight.abs().flatten(1).mean(1)
+    return weight.abs().mean(dim=tuple(range(1, weight.dim())))
 
 
 class SignWeight(WeightBinarizer):

@@ -19,6 +19,7 @@ from bnn_tasks.runtime.errors import ArtifactError, GraphError
 from bnn_tasks.runtime.graph import Graph, Node
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.plan import MAX_PREPARED_BYTES, infer_kinds, make_plan, node_tensors, prepared_bytes
+from bnn_tasks.runtime.schema import read_graph, read_name
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "SEMANTICS", "ArtifactError", "Graph", "Node", "load", "save"]
 
@@ -67,7 +68,7 @@ def save(path: str | os.PathLike[str], graph: Graph, tensors: dict[str, np.ndarr
         raise ArtifactError(f"{path}: {error}") from error
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -92,11 +93,13 @@ def load(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, np.ndarray]]:
         OSError: the file cannot be read.
     """
     try:
-        with open(path, "rb", opener=_open_regular) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_FILE_BYTES:
-                raise GraphError(f"Expected at most {MAX_FILE_BYTES} bytes, but the file has {size}.")
-            return decode(file.read(size))
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # reading a named pipe would wait for ever
+            raise GraphError("Expected a regular file.")
+        if status.st_size > MAX_FILE_BYTES:
+            raise GraphError(f"Expected at most {MAX_FILE_BYTES} bytes, but the file has {status.st_size}.")
+        with open(path, "rb") as file:
+            return decode(file.read(status.st_size))
     except GraphError as error:
         raise ArtifactError(f"{os.fspath(path)}: {error}") from error
 
@@ -148,31 +151,26 @@ def decode(data: bytes) -> tuple[Graph, dict[str, np.ndarray]]:
         raise GraphError(f"Expected format version {FORMAT_VERSION}, but got {str(version)[:20]!r}; {cure}.")
     if metadata.keys() != _METADATA or not all(isinstance(text, str) for text in metadata.values()):
         raise GraphError(f"Expected the metadata to be strings under {sorted(_METADATA)}.")
-    if len(metadata["graph"].encode()) > MAX_GRAPH_BYTES:
+    if len(_utf8(metadata["graph"])) > MAX_GRAPH_BYTES:
         raise GraphError(f"Expected a graph of at most {MAX_GRAPH_BYTES} bytes.")
     tensors = _tensors(data, _digests(metadata))
     if _dump(strict_json.loads(metadata["semantics"], "`semantics`")) != _dump(SEMANTICS):
         raise GraphError("Expected the semantics of this release, but the file's differ; export the network again.")
-    graph = Graph.from_dict(strict_json.loads(metadata["graph"], "`graph`"))
+    graph = read_graph(strict_json.loads(metadata["graph"], "`graph`"))
     _check(graph, tensors)
     return graph, tensors
-
-
-def _open_regular(path: str, flags: int) -> int:
-    """Open without waiting (a named pipe would), and refuse what is not a file."""
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise GraphError("Expected a regular file.")
-    return descriptor
 
 
 def _dump(value: Any) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # lone surrogates are refused later, as names
+
+
 def _text_digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_utf8(text)).hexdigest()
 
 
 def _tensor_digest(dtype: str, shape: tuple[int, ...], blob: bytes) -> str:
@@ -210,6 +208,7 @@ def _tensors(data: bytes, digests: dict[str, str]) -> dict[str, np.ndarray]:
         raise GraphError(f"Expected a safetensors file, but {error}.") from error
     tensors: dict[str, np.ndarray] = {}
     for name, entry in entries:
+        read_name(name, "a tensor's name")
         dtype, shape, blob = entry["dtype"], tuple(entry["shape"]), bytes(entry["data"])
         if dtype not in DTYPES:
             raise GraphError(f"Expected tensor `{name}` to be of {list(DTYPES)}, but got {dtype}.")

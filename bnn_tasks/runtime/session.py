@@ -1,40 +1,27 @@
 """Running an artifact."""
 
 import os
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numba
 import numpy as np
 
 from bnn_tasks.runtime.detection import Detections
-from bnn_tasks.runtime.errors import GraphError, TooSmallError
+from bnn_tasks.runtime.engine import Engine
 from bnn_tasks.runtime.format import load
 from bnn_tasks.runtime.graph import Node, leaves
-from bnn_tasks.runtime.kinds import BitMap, BitVector, Kind
-from bnn_tasks.runtime.layouts import public_shape, signs_to_bits, to_public
+from bnn_tasks.runtime.layouts import public_shape, to_public
 from bnn_tasks.runtime.ops import OPS
-from bnn_tasks.runtime.ops.base import Context
-from bnn_tasks.runtime.ops.binary import BinaryConv2d, BinaryLinear
-from bnn_tasks.runtime.plan import (
-    Plan,
-    Step,
-    make_plan,
-    node_tensors,
-    prepare_key,
-    prepared_bytes,
-    schedule,
-    smallest_size,
-)
+from bnn_tasks.runtime.plan import Plan, Step, schedule
 from bnn_tasks.runtime.resize import Resize
-
-PLANS_KEPT = 64  # input sizes whose plan is remembered
 
 
 class Session:
     """A network read from an artifact, ready to run on numpy arrays.
+
+    Use it from one thread at a time, and not in a process forked after another session ran: numba's thread pools
+    survive neither.
 
     Args:
         path: the artifact.
@@ -52,18 +39,11 @@ class Session:
             raise ValueError(f"Expected `threads` to be an integer in [1, {most}], but got {threads!r}.")
         self.path = os.fspath(path)
         self.threads = threads
-        self.graph, self._tensors = load(path)
-        with self._kernels():
-            prepared = {}
-            for node in self.graph.nodes:
-                key = prepare_key(node)
-                if key not in prepared:
-                    prepared[key] = OPS[node.op].prepare(node.attrs, node_tensors(node, self._tensors))
-        self._prepared = {node.name: prepared[prepare_key(node)] for node in self.graph.nodes}
+        self.graph, tensors = load(path)
+        self._engine = Engine(self.path, self.graph, tensors, threads)
         self._forward = schedule(self.graph, leaves(self.graph.outputs))
         self._detect = schedule(self.graph, (self.graph.detections or {}).values())
         self._everything = [Step(node, ()) for node in self.graph.nodes]
-        self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -83,9 +63,7 @@ class Session:
     @property
     def peak_bytes(self) -> int:
         """Weights at work and, for the largest declared input size, the most activation bytes alive at once."""
-        sizes = [] if self.graph.resize is None else self.graph.resize["sizes"]
-        weights = prepared_bytes(self.graph, self._tensors)
-        return weights + max((self.plan(height, width).live_bytes for height, width in sizes), default=0)
+        return self._engine.peak_bytes
 
     def plan(self, height: int, width: int) -> Plan:
         """Kinds, memory and work at an input size, remembered.
@@ -100,22 +78,7 @@ class Session:
         Raises:
             ValueError: the network cannot run at this size; says the smallest one where it is too small.
         """
-        size = (height, width)
-        if size in self._plans:
-            self._plans.move_to_end(size)
-            return self._plans[size]
-        try:
-            self._plans[size] = make_plan(self.graph, self._tensors, height, width)
-        except TooSmallError as error:
-            low = smallest_size(self.graph, self._tensors)
-            raise ValueError(
-                f"{self.path}: Expected an input of at least {low[0]}×{low[1]} px, but got {height}×{width}: {error}"
-            ) from error
-        except GraphError as error:
-            raise ValueError(f"{self.path}: {error}") from error
-        if len(self._plans) > PLANS_KEPT:
-            self._plans.popitem(last=False)
-        return self._plans[size]
+        return self._engine.plan(height, width)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """Detect objects: resize, network, decode, back to image pixels.
@@ -138,7 +101,7 @@ class Session:
         found = []
         for image in images:
             canvas, placement = resize.fit(image)
-            values = self._run(canvas.astype(np.float32) / np.float32(255), self._detect)
+            values = self._engine.run(canvas.astype(np.float32) / np.float32(255), self._detect)
             boxes, scores, labels = (values[name] for name in names)
             found.append(Detections(placement.to_image(boxes), scores, labels))
         return found
@@ -164,7 +127,7 @@ class Session:
             name: np.empty((len(x), *public_shape(kinds[name])), np.float32) for name in leaves(self.graph.outputs)
         }
         for index, image in enumerate(x):
-            values = self._run(image.transpose(1, 2, 0), self._forward)
+            values = self._engine.run(image.transpose(1, 2, 0), self._forward)
             for name, array in stacked.items():
                 array[index] = to_public(values[name], kinds[name])
         return _nest(self.graph.outputs, stacked)
@@ -184,7 +147,7 @@ class Session:
         if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 3 or x.shape[0] != self.graph.channels:
             raise ValueError(f"Expected `x` to be a float32 array of shape ({self.graph.channels}, H, W).")
         kinds = self.plan(*x.shape[1:]).kinds
-        values = self._run(x.transpose(1, 2, 0), self._everything)
+        values = self._engine.run(x.transpose(1, 2, 0), self._everything)
         return {name: to_public(value, kinds[name]) for name, value in values.items()}
 
     def accumulate(self, node_name: str, signs: np.ndarray) -> np.ndarray:
@@ -200,28 +163,10 @@ class Session:
         Raises:
             ValueError: no such binary node, or `signs` does not fit it.
         """
-        node = next((n for n in self.nodes if n.name == node_name), None)
-        op = None if node is None else OPS[node.op]
-        if node is None or not isinstance(op, BinaryConv2d | BinaryLinear):
-            binary = [n.name for n in self.nodes if OPS[n.op].binary]
-            raise ValueError(f"Expected `node_name` to be one of {binary}, but got {node_name!r}.")
-        conv = isinstance(op, BinaryConv2d)
-        if not isinstance(signs, np.ndarray) or signs.dtype != np.int8 or signs.ndim != (3 if conv else 1):
-            raise ValueError(f"Expected `signs` to be int8 of shape {'(C, H, W)' if conv else '(C,)'}.")
-        if not np.isin(signs, (-1, 1)).all():
-            raise ValueError("Expected `signs` to hold -1 and +1 only.")
-        kind: Kind
-        if conv:
-            kind = BitMap(signs.shape[0], node.attrs["groups"], signs.shape[1], signs.shape[2])
-        else:
-            kind = BitVector(signs.shape[0])
-        try:
-            op.infer([kind], node.attrs, node_tensors(node, self._tensors))
-        except GraphError as error:
-            raise ValueError(f"{self.path}: node `{node_name}`: {error}") from error
-        with self._kernels():
-            acc = op.accumulate(signs_to_bits(signs, kind), node.attrs, self._prepared[node_name])
-        return np.ascontiguousarray(acc.transpose(2, 0, 1)) if conv else acc
+        binary = {node.name: node for node in self.nodes if OPS[node.op].binary}
+        if node_name not in binary:
+            raise ValueError(f"Expected `node_name` to be one of {list(binary)}, but got {node_name!r}.")
+        return self._engine.accumulate(binary[node_name], signs)
 
     def warm_up(self, size: tuple[int, int] | None = None) -> None:
         """Compile, or read from the cache, every kernel the network needs, by running it on zeros.
@@ -236,35 +181,7 @@ class Session:
             raise ValueError(f"{self.path}: Expected `size`, since the artifact declares none.")
         height, width = size if size is not None else self.graph.resize["sizes"][0]  # type: ignore[index]
         self.plan(height, width)
-        self._run(np.zeros((height, width, self.graph.channels), np.float32), self._everything)
-
-    @contextmanager
-    def _kernels(self) -> Iterator[None]:
-        """This session's threads, given back after; overflow to inf is no event, as in torch."""
-        before = numba.get_num_threads()
-        numba.set_num_threads(self.threads)
-        try:
-            with np.errstate(all="ignore"):
-                yield
-        finally:
-            numba.set_num_threads(before)
-
-    def _run(self, image: np.ndarray, steps: Sequence[Step]) -> dict[str, np.ndarray]:
-        """Values alive after `steps` for one [H, W, C] image."""
-        context = Context(image.shape[0], image.shape[1])
-        values = {self.graph.input_name: np.ascontiguousarray(image)}
-        with self._kernels():
-            for step in steps:
-                node = step.node
-                inputs = [values[v] for v in node.inputs]
-                try:
-                    made = OPS[node.op].run(inputs, node.attrs, self._prepared[node.name], context)
-                except GraphError as error:
-                    raise ValueError(f"{self.path}: node `{node.name}` ({node.op}): {error}") from error
-                values.update(zip(node.outputs, made, strict=True))
-                for name in step.free:
-                    del values[name]
-        return values
+        self._engine.run(np.zeros((height, width, self.graph.channels), np.float32), self._everything)
 
 
 def _check_image(index: int, image: Any) -> None:

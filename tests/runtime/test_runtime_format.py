@@ -11,6 +11,7 @@ from graphs import node, tiny_detector, tiny_net
 
 from bnn_tasks.runtime import ArtifactError
 from bnn_tasks.runtime.format import SEMANTICS, Graph, load, save
+from bnn_tasks.runtime.schema import read_graph
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def test_round_trip(tmp_path, make):
     save(tmp_path / "a", graph, tensors)
     again, loaded = load(tmp_path / "a")
     assert again.to_dict() == graph.to_dict()
-    assert again == Graph.from_dict(json.loads(json.dumps(graph.to_dict())))
+    assert again == read_graph(json.loads(json.dumps(graph.to_dict())))
     assert loaded.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert loaded[name].dtype == tensor.dtype
@@ -114,6 +115,13 @@ def test_missing_and_foreign_metadata(path, key):
     path.write_bytes(data)
     edit_metadata(path, **{f"{key}2": "x"})
     with pytest.raises(ArtifactError, match="Expected the metadata"):
+        load(path)
+
+
+@pytest.mark.parametrize("key", ["format", "format_version", "graph", "semantics", "sha256"])
+def test_texts_that_are_no_unicode(path, key):
+    edit_metadata(path, **{key: "\ud800"})
+    with pytest.raises(ArtifactError, match="Expected"):
         load(path)
 
 

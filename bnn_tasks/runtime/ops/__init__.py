@@ -1,12 +1,13 @@
 """The closed list of ops that a graph may use."""
 
 from bnn_tasks.runtime.ops.base import Op
-from bnn_tasks.runtime.ops.binary import BinaryConv2d, BinaryLinear, Sign
+from bnn_tasks.runtime.ops.binary import BinaryConv2d, BinaryLinear
 from bnn_tasks.runtime.ops.boxes import Anchors, DecodeBoxes, Nms
 from bnn_tasks.runtime.ops.convolution import Conv2d, Linear
 from bnn_tasks.runtime.ops.elementwise import Add, Hardtanh, Normalize, PRelu, Relu, ScaleShift, Sigmoid
 from bnn_tasks.runtime.ops.pooling import AvgPool2d, GlobalAvgPool, MaxPool2d
 from bnn_tasks.runtime.ops.shape import Concat, Flatten, ResizeNearest
+from bnn_tasks.runtime.ops.sign import Sign
 
 OPS: dict[str, Op] = {
     "normalize": Normalize(),

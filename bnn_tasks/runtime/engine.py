@@ -1,0 +1,114 @@
+"""The part of a session that runs: prepared weights, remembered plans, and the loop over nodes."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numba
+import numpy as np
+
+from bnn_tasks.runtime.errors import GraphError, TooSmallError
+from bnn_tasks.runtime.graph import Graph, Node
+from bnn_tasks.runtime.kinds import BitMap, BitVector
+from bnn_tasks.runtime.layouts import signs_to_bits
+from bnn_tasks.runtime.ops import OPS
+from bnn_tasks.runtime.ops.base import Context
+from bnn_tasks.runtime.ops.binary import BinaryConv2d, BinaryLinear
+from bnn_tasks.runtime.plan import Plan, Step, make_plan, node_tensors, prepare_key, prepared_bytes, smallest_size
+
+PLANS_KEPT = 64  # input sizes whose plan is remembered
+
+
+class Engine:
+    """A checked graph, ready to run on [H, W, C] images.
+
+    Args:
+        where: the file's name, for messages.
+        graph: checked.
+        tensors: of the file.
+        threads: of the kernels, in range.
+    """
+
+    def __init__(self, where: str, graph: Graph, tensors: dict[str, np.ndarray], threads: int) -> None:
+        self.where, self.graph, self.tensors, self.threads = where, graph, tensors, threads
+        shared: dict[str, Any] = {}
+        with self._kernels():
+            for node in graph.nodes:
+                key = prepare_key(node)
+                if key not in shared:
+                    shared[key] = OPS[node.op].prepare(node.attrs, node_tensors(node, tensors))
+        self._prepared = {node.name: shared[prepare_key(node)] for node in graph.nodes}
+        self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
+
+    @property
+    def peak_bytes(self) -> int:
+        """Weights at work and, for the largest declared input size, the most activation bytes alive at once."""
+        sizes = [] if self.graph.resize is None else self.graph.resize["sizes"]
+        weights = prepared_bytes(self.graph, self.tensors)
+        return weights + max((self.plan(height, width).live_bytes for height, width in sizes), default=0)
+
+    def plan(self, height: int, width: int) -> Plan:
+        """The plan for an input size, remembered; ValueError where the network cannot run at it."""
+        size = (height, width)
+        if size in self._plans:
+            self._plans.move_to_end(size)
+            return self._plans[size]
+        try:
+            self._plans[size] = make_plan(self.graph, self.tensors, height, width)
+        except TooSmallError as error:
+            low = smallest_size(self.graph, self.tensors)
+            raise ValueError(
+                f"{self.where}: Expected an input of at least {low[0]}×{low[1]} px, but got {height}×{width}: {error}"
+            ) from error
+        except GraphError as error:
+            raise ValueError(f"{self.where}: {error}") from error
+        if len(self._plans) > PLANS_KEPT:
+            self._plans.popitem(last=False)
+        return self._plans[size]
+
+    def run(self, image: np.ndarray, steps: Sequence[Step]) -> dict[str, np.ndarray]:
+        """Values alive after `steps` for one float32 [H, W, C] image."""
+        context = Context(image.shape[0], image.shape[1])
+        values = {self.graph.input_name: np.ascontiguousarray(image)}
+        with self._kernels():
+            for step in steps:
+                node = step.node
+                inputs = [values[v] for v in node.inputs]
+                try:
+                    made = OPS[node.op].run(inputs, node.attrs, self._prepared[node.name], context)
+                except GraphError as error:
+                    raise ValueError(f"{self.where}: node `{node.name}` ({node.op}): {error}") from error
+                values.update(zip(node.outputs, made, strict=True))
+                for name in step.free:
+                    del values[name]
+        return values
+
+    def accumulate(self, node: Node, signs: np.ndarray) -> np.ndarray:
+        """Raw accumulators of a binary node for int8 ±1, (C, H, W) or (C,); ValueError where they do not fit."""
+        op = OPS[node.op]
+        assert isinstance(op, BinaryConv2d | BinaryLinear)
+        conv = isinstance(op, BinaryConv2d)
+        if not isinstance(signs, np.ndarray) or signs.dtype != np.int8 or signs.ndim != (3 if conv else 1):
+            raise ValueError(f"Expected `signs` to be int8 of shape {'(C, H, W)' if conv else '(C,)'}.")
+        if not np.isin(signs, (-1, 1)).all():
+            raise ValueError("Expected `signs` to hold -1 and +1 only.")
+        kind = BitMap(signs.shape[0], node.attrs["groups"], *signs.shape[1:]) if conv else BitVector(signs.shape[0])
+        try:
+            op.infer([kind], node.attrs, node_tensors(node, self.tensors))
+        except GraphError as error:
+            raise ValueError(f"{self.where}: node `{node.name}`: {error}") from error
+        with self._kernels():
+            acc = op.accumulate(signs_to_bits(signs, kind), node.attrs, self._prepared[node.name])
+        return np.ascontiguousarray(np.moveaxis(acc, -1, 0))
+
+    @contextmanager
+    def _kernels(self) -> Iterator[None]:
+        """This engine's threads, given back after; overflow to inf is no event, as in torch."""
+        before = numba.get_num_threads()
+        numba.set_num_threads(self.threads)
+        try:
+            with np.errstate(all="ignore"):
+                yield
+        finally:
+            numba.set_num_threads(before)
