@@ -1,4 +1,4 @@
-"""What is written or drawn during a run: results.json, predictions, sample pictures, the list of damaged images."""
+"""What is written or drawn during a run: checkpoints, results.json, predictions, sample pictures, damaged images."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from PIL import Image
 
 from bnn_tasks.runtime.draw import contact_sheet, draw_boxes
@@ -30,6 +30,21 @@ def write_json(path: Path, value: Any) -> None:
 
 def _folder(trainer: L.Trainer, dirpath: str | None) -> Path:
     return Path(dirpath if dirpath is not None else trainer.default_root_dir)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Writes ``checkpoints/last.ckpt`` below the trainer's ``default_root_dir`` after every epoch: what a killed run resumes from.
+
+    Lightning writes to a temporary file that then takes the old one's place, so a kill costs at most one epoch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Settle the folder."""
+        self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+        super().setup(trainer, pl_module, stage)
 
 
 class ResultsWriter(Callback):

@@ -42,7 +42,13 @@ class DetectionMetrics:
 
     def __init__(self, classes: list[str]) -> None:
         self.classes = classes
-        self.coco = MeanAveragePrecision(backend="pycocotools", class_metrics=True)
+        # torchmetrics' own thresholds are rounded to float32, which moves the AP of classes with few objects.
+        self.coco = MeanAveragePrecision(
+            iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
+            rec_thresholds=np.linspace(0, 1, 101).tolist(),
+            class_metrics=True,
+            backend="pycocotools",
+        )
         self.coco.warn_on_many_detections = False
         self.voc = VOCEvaluator(len(classes))
 

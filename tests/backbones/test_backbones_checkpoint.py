@@ -161,7 +161,7 @@ def test_a_deeper_checkpoint_is_an_error_that_names_its_tensor() -> None:
 
 def test_bottlenecks_are_an_error() -> None:
     state = torchvision.models.resnet50(num_classes=2).state_dict()
-    with pytest.raises(ValueError, match="layer1"):
+    with pytest.raises(ValueError, match=r"layer1"):
         load_float_state_dict(ResNet(34, BLOCKS["real"], 64, 7), state)
 
 
@@ -169,13 +169,13 @@ def test_bottlenecks_are_an_error() -> None:
 def test_a_missing_tensor_is_named(name: str) -> None:
     state = torchvision_net().state_dict()
     del state[name]
-    with pytest.raises(ValueError, match="lacks"):
+    with pytest.raises(ValueError, match=r"lacks"):
         load_float_state_dict(ResNet(18, BLOCKS["react"], 8, 7), state)
 
 
 def test_a_foreign_tensor_is_named() -> None:
     state = {**torchvision_net().state_dict(), "head.weight": torch.zeros(3)}
-    with pytest.raises(ValueError, match="'head.weight' has no place"):
+    with pytest.raises(ValueError, match=r"'head.weight' has no place"):
         load_float_state_dict(ResNet(18, BLOCKS["react"], 8, 7), state)
 
 

@@ -173,5 +173,5 @@ def test_bad_depth() -> None:
 
 
 def test_a_real_block_has_no_method() -> None:
-    with pytest.raises((TypeError, ValueError), match="method"):
+    with pytest.raises((TypeError, ValueError), match=r"method"):
         timm.create_model("bnn_resnet18", block="real", method="xnor", width=2)

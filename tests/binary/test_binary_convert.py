@@ -215,12 +215,15 @@ def test_torchvisions_resnet_block_by_block() -> None:
     inputs, outputs = record(net)
     net(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert torch.equal(inputs["layer1.0.conv1"], F.max_pool2d(outputs["bn1"], 3, 2, 1))
-    residual = F.max_pool2d(outputs["bn1"].relu(), 3, 2, 1)  # the identity path still has its ReLU
+    summed, residual = (
+        inputs["layer1.0.conv1"],
+        F.max_pool2d(outputs["bn1"].relu(), 3, 2, 1),
+    )  # the identity path still has its ReLU
     for stage in (1, 2, 3, 4):
         block = f"layer{stage}.0"
         assert torch.equal(inputs[f"{block}.conv2"], outputs[f"{block}.bn1"])
+        assert torch.equal(inputs[f"{block}.conv1"], summed)
         if stage > 1:
-            assert torch.equal(inputs[f"{block}.conv1"], summed)
             assert torch.equal(inputs[f"{block}.downsample.0"], residual)
             residual = outputs[f"{block}.downsample.1"]
         summed = outputs[f"{block}.bn2"] + residual
@@ -268,7 +271,7 @@ def test_mobilenet_needs_its_squeeze_excitation_kept() -> None:
     torch.manual_seed(0)
     net = torchvision.models.mobilenet_v3_small(num_classes=3)
     first = ["features.0.0", "classifier.*"]
-    with pytest.raises(ValueError, match="never negative"):
+    with pytest.raises(ValueError, match=r"never negative"):
         binarize(net, "react", keep=first)
     # The projections after a ReLU times a squeeze-excitation's gate are one-signed too.
     keep = [*first, "*.fc1", "*.fc2", "features.1.block.2.0"]
@@ -291,7 +294,7 @@ def test_a_pattern_without_a_match_is_named() -> None:
 
 
 def test_nothing_left_to_binarise() -> None:
-    with pytest.raises(ValueError, match="`keep` holds them all"):
+    with pytest.raises(ValueError, match=r"`keep` holds them all"):
         binarize(Net(nn.ReLU()), "xnor", keep=["*"])
 
 
@@ -300,19 +303,19 @@ def test_a_module_that_cannot_be_traced_is_named() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(ValueError, match="torch.fx can trace, but Branching is not"):
+    with pytest.raises(ValueError, match=r"torch.fx can trace, but Branching is not"):
         binarize(Branching(), "xnor", keep=[])
 
 
 @pytest.mark.parametrize("arguments", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}])
 def test_a_padding_that_has_no_binary_form(arguments: dict) -> None:
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3, **arguments))
-    with pytest.raises(ValueError, match="Expected '1' to pad with zeros.*Cure: add '1' to `keep`"):
+    with pytest.raises(ValueError, match=r"Expected '1' to pad with zeros.*Cure: add '1' to `keep`"):
         binarize(net, "xnor", keep=[])
 
 
 def test_unknown_method() -> None:
-    with pytest.raises(ValueError, match="Expected `method` to be one of"):
+    with pytest.raises(ValueError, match=r"Expected `method` to be one of"):
         binarize(Net(nn.ReLU()), "nothing", keep=["stem"])
 
 

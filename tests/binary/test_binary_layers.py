@@ -29,7 +29,7 @@ def test_convolution_refuses(arguments: dict, message: str) -> None:
 
 @pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (-1, 3)])
 def test_linear_refuses(sizes: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="Expected feature counts >= 1"):
+    with pytest.raises(ValueError, match=r"Expected feature counts >= 1"):
         BinaryLinear(*sizes)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from naive import accumulate
 
-from bnn_tasks.binary import BinaryConv2d, BinaryLinear, LearnedScale, Method, STE, RSign, Terms, list_methods
+from bnn_tasks.binary import STE, BinaryConv2d, BinaryLinear, LearnedScale, Method, RSign, Terms, list_methods
 
 LEARNED = Method("learned", lambda outputs: LearnedScale(outputs, STE()), lambda inputs: RSign(inputs, STE()), "")
 METHODS = [*list_methods(), LEARNED]

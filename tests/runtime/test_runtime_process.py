@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from graphs import open_graph, tiny_detector, tiny_net
+
+from bnn_tasks.runtime import jit
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """
@@ -66,7 +69,6 @@ assert config.CACHE_DIR == {before!r}
 out = np.zeros((1, 1), np.uint64)
 kernels.tile_bits(np.array([[5]], np.uint8), 3, out.reshape(1, 1, 1, 1, 1))
 assert out[0, 0] == 5
-print(kernels.tile_bits.stats.cache_path if hasattr(kernels.tile_bits.stats, "cache_path") else "")
 """
 
 
@@ -91,3 +93,22 @@ def test_cache_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     blocked = str(tmp_path / "file")
     run(SIGN.format(before=""), XDG_CACHE_HOME=blocked, HOME=blocked, NUMBA_CACHE_DIR="", PYTHONDONTWRITEBYTECODE="1")
+
+
+def test_kernels_work_where_numba_finds_no_folder_at_all(monkeypatch):
+    njit = numba.njit
+
+    def without_cache(cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(numba, "njit", without_cache)
+    before = numba.config.CACHE_DIR
+    half = jit.kernel()(_half)
+    assert half(3.0) == 1.5
+    assert before == numba.config.CACHE_DIR
+
+
+def _half(x):
+    return x / 2
