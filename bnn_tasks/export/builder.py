@@ -41,12 +41,16 @@ class GraphBuilder:
         return unique
 
     def tensor(self, name: str, value: Tensor | np.ndarray) -> str:
-        """Store a tensor under `name`; a layer that is called twice stores its own once."""
+        """Store a tensor under `name`, made unique, and return the name it got.
+
+        A layer that is called twice stores its own tensors once; the thresholds folded into its calls may differ.
+        """
         array = value if isinstance(value, np.ndarray) else to_numpy(value)
-        stored = self.tensors.setdefault(name, array)
-        if stored is not array and not np.array_equal(stored, array):
-            raise AssertionError(f"two different tensors are called {name!r}")
-        return name
+        unique, count = name, 1
+        while not np.array_equal(self.tensors.setdefault(unique, array), array, equal_nan=array.dtype.kind == "f"):
+            count += 1
+            unique = f"{name}#{count}"
+        return unique
 
     def add(
         self,

@@ -19,9 +19,15 @@ from bnn_tasks.export.layers import MODULES, BinaryLayer, emit_binary, emit_fold
 FOLDABLE = (nn.BatchNorm2d, nn.BatchNorm1d, nn.Hardtanh, nn.Identity, nn.Dropout)
 
 
+def is_layer(module: nn.Module) -> bool:
+    """Whether the runtime has an operation for a module as a whole."""
+    return type(module) in MODULES or isinstance(module, BinaryConv2d | BinaryLinear)
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in MODULES or isinstance(m, BinaryConv2d | BinaryLinear)
+        # torch's own layers are leaves too, so that one without an operation is refused by its name.
+        return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,10 @@ def _avg_pool(node: fx.Node) -> nn.Module:
 
 
 def _dropout(node: fx.Node) -> nn.Module:
+    if node.kwargs.get("training", True):
+        raise ExportError(
+            f"Expected dropout to be off in eval mode, but {node.name!r} is always on. Cure: pass training=self.training."
+        )
     return nn.Identity()
 
 
@@ -99,6 +109,11 @@ AS_MODULE: dict[Any, Callable[[fx.Node], nn.Module]] = {
     F.dropout: _dropout,
 }
 ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
+
+
+def _foldable(layer: nn.Module) -> bool:
+    without_statistics = isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d) and layer.running_mean is None
+    return isinstance(layer, FOLDABLE) and not without_statistics
 
 
 class GraphWriter:
@@ -155,7 +170,7 @@ class GraphWriter:
                 continue
             chain: list[fx.Node] = []
             node = consumer.args[0]
-            while node.op == "call_module" and len(node.users) == 1 and isinstance(self._layer(node), FOLDABLE):
+            while node.op == "call_module" and len(node.users) == 1 and _foldable(self._layer(node)):
                 chain.insert(0, node)
                 node = node.args[0]
             if (
@@ -235,12 +250,13 @@ class GraphWriter:
         self._values[node] = MODULES[type(layer)](self.builder, name, layer, inputs)
 
     def _call_function(self, node: fx.Node) -> None:
-        inputs = [self._values[argument] for argument in node.all_input_nodes]
-        if node.target in ADDITIONS and len(node.args) == 2 and all(isinstance(a, fx.Node) for a in node.args):
-            pair = [self._values[argument] for argument in node.args]  # type: ignore[index]
+        nodes = [argument for argument in node.args if isinstance(argument, fx.Node)]
+        if node.target in ADDITIONS and len(nodes) == len(node.args) == 2 and not node.kwargs:
+            pair = [self._values[argument] for argument in nodes]
             self._values[node] = self.builder.add("add", node.name, pair)
-        elif node.target is torch.cat and (node.kwargs.get("dim", (*node.args, 0)[1]) == 1):
-            self._values[node] = self.builder.add("concat", node.name, inputs)
+        elif node.target is torch.cat and node.args and node.kwargs.get("dim", (*node.args, 0)[1]) == 1:
+            parts = [self._values[part] for part in node.args[0]]  # type: ignore[union-attr, index]
+            self._values[node] = self.builder.add("concat", node.name, parts)
         elif node.target in AS_MODULE:
             self._emit(node, node.name, AS_MODULE[node.target](node))
         else:

@@ -55,6 +55,21 @@ def _flat(value: Any) -> list[Any]:
     return [value]
 
 
+def _spread(x: Tensor) -> float:
+    return float(x.std()) if x.numel() > 1 else 0.0
+
+
+def _output_error(want: Tensor, got: Tensor) -> float:
+    if want.shape != got.shape:
+        raise ParityError(f"Expected a raw output of shape {tuple(want.shape)}, but the runtime's is {tuple(got.shape)}.")
+    error = float((want - got).abs().max()) / max(_spread(want), 1e-6)
+    if not error <= 1e-3:  # NaN and inf included
+        raise ParityError(
+            f"Expected finite raw outputs equal to torch's but for rounding, but they differ by {error:.3g} std."
+        )
+    return error
+
+
 def _threshold(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Tensor:
     theta = layer.terms().terms[0].activation.threshold
     return torch.zeros(()) if theta is None else theta.view(-1, *[1] * (x.dim() - 2))
@@ -103,7 +118,7 @@ class Forcing:
     ) -> None:
         different = bits != expected
         margin = (x - _threshold(layer, x)).abs()[different]
-        limit = TIE * float(x.std())
+        limit = TIE * _spread(x)
         if margin.numel() and float(margin.max()) > limit:
             raise ParityError(
                 f"Expected the runtime's signs before {name!r} to be torch's except at rounding ties, but one differs at "
@@ -167,10 +182,5 @@ def verify(module: nn.Module, session: Session, sites: list[SignSite], images: T
             expected = _flat(module(image[None]))
             found = _flat(session.forward(image[None].numpy()))
             for want, got in zip(expected, found, strict=True):
-                spread = max(float(want.std()) if want.numel() > 1 else 0.0, 1e-6)
-                error = max(error, float((want - torch.from_numpy(got)).abs().max()) / spread)
-    if error > 1e-3:
-        raise ParityError(
-            f"Expected raw outputs equal to torch's but for rounding, but they differ by {error:.3g} std."
-        )
+                error = max(error, _output_error(want, torch.from_numpy(got)))
     return Parity(len(images), forcing.bits, forcing.ties, forcing.accumulators, error)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn_tasks.export.builder import ExportError, GraphBuilder, to_numpy
-from bnn_tasks.export.trace import GraphWriter
+from bnn_tasks.export.trace import GraphWriter, is_layer
 from bnn_tasks.export.verify import Parity, verify
 from bnn_tasks.models import Detector
 from bnn_tasks.runtime import Resize, Session
@@ -121,6 +121,8 @@ def export(
     """
     _check_example(example)
     frozen = copy.deepcopy(module).cpu().float().eval()
+    if is_layer(frozen):
+        frozen = nn.Sequential(frozen)  # the tracer looks at what is inside a module
     writer = GraphWriter(frozen)
     detections = _append_decoding(writer, frozen) if isinstance(frozen, Detector) else None
     graph = Graph(

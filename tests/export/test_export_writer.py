@@ -1,0 +1,178 @@
+"""What export() promises besides equal numbers: no file without proof, an untouched module, an honest report."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nets import retinanet, shake
+from torch import nn
+
+from bnn_tasks.binary import BinaryConv2d, BinaryLinear
+from bnn_tasks.export import ExportError, ParityError, export
+from bnn_tasks.runtime import Resize, Session
+
+X = torch.rand(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5
+
+
+def small(bias: bool = True) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        BinaryConv2d(4, 8, 3, padding=1, method="xnor"),
+        nn.BatchNorm2d(8),
+        nn.PReLU(),
+        BinaryConv2d(8, 8, 3, padding=1, groups=2, bias=bias, method="react"),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 2),
+    )
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        ("0.weight", r"accumulators of '0'"),
+        ("3.weight", r"accumulators of '3'"),
+        ("1.shift", r"signs before '3'.*distance"),
+        ("3.sign.threshold", r"signs before '3'.*distance"),
+        ("0.scale", r"signs before '3'"),
+        ("3.scale", r"raw outputs"),
+        ("6.bias", r"raw outputs"),
+    ],
+)
+def test_a_wrong_tensor_is_found_and_no_file_is_left(
+    tensor: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bnn_tasks.export import writer
+
+    real_save = writer.save
+
+    def save(path: Path, graph: object, tensors: dict[str, np.ndarray]) -> object:
+        spoilt = {name: array.copy() for name, array in tensors.items()}
+        if spoilt[tensor].dtype == np.uint8:
+            spoilt[tensor][0, 0] ^= 1
+        else:
+            spoilt[tensor] += 0.2
+        return real_save(path, graph, spoilt)
+
+    monkeypatch.setattr(writer, "save", save)
+    with pytest.raises(ParityError, match=message):
+        export(small(), tmp_path / "net.safetensors", example=X)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_keeps_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bnn_tasks.export import writer
+
+    export(small(), tmp_path / "net.safetensors", example=X)
+    before = (tmp_path / "net.safetensors").read_bytes()
+
+    def fail(*args: object) -> None:
+        raise ParityError("no")
+
+    monkeypatch.setattr(writer, "verify", fail)
+    with pytest.raises(ParityError):
+        export(shake(small()), tmp_path / "net.safetensors", example=X)
+    assert (tmp_path / "net.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_outputs_that_are_no_numbers_prove_nothing(value: float, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(4, 2, 1))
+    net[0].bias.data.fill_(value)
+    with pytest.raises(ParityError, match=r"finite"):
+        export(net, tmp_path / "net.safetensors", example=X)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sign_of_no_number_is_an_error(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(4, 4, 1), BinaryConv2d(4, 4, 1, method="bnn"))
+    net[0].bias.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"NaN"):
+        export(net, tmp_path / "net.safetensors", example=X)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_module_is_not_changed(training: bool, tmp_path: Path) -> None:
+    net = small().train(training).double()
+    net[1].eval()
+    before = copy.deepcopy(net.state_dict())
+    export(net, tmp_path / "net.safetensors", example=X)
+    assert net.training is training
+    assert not net[1].training
+    assert not [m for m in net.modules() if m._forward_hooks or m._forward_pre_hooks]
+    for name, tensor in net.state_dict().items():
+        assert tensor.dtype == before[name].dtype
+        assert torch.equal(tensor, before[name]), name
+    assert all(p.requires_grad for p in net.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_are_exported_as_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+    net = small().to(dtype)
+    export(net, tmp_path / "net.safetensors", example=X)
+    expected = copy.deepcopy(net).float().eval()(X).detach().numpy()
+    np.testing.assert_allclose(Session(tmp_path / "net.safetensors").forward(X.numpy()), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_report_adds_up(tmp_path: Path) -> None:
+    net = small()
+    report = export(net, tmp_path / "net.safetensors", example=X)
+    assert report.path == tmp_path / "net.safetensors"
+    assert report.file_bytes == report.path.stat().st_size
+    assert report.float_bytes == 4 * sum(t.numel() for t in net.state_dict().values())
+    assert report.tensor_bytes["1-bit weights"] == 8 * 5 + 8 * 5  # 36 bits a row are 5 bytes
+    assert report.tensor_bytes["32-bit weights"] == 4 * 16
+    assert report.binary_layers == 2
+    assert report.parity.bits == 4 * 64 + 8 * 64
+    assert report.parity.accumulators == 2 * 8 * 64
+    text = str(report)
+    assert f"{report.file_bytes:,} bytes" in text
+    assert f"{report.parity.ties} differ, all rounding ties" in text
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 3, 3),
+        nn.PReLU(4),
+        BinaryConv2d(4, 3, 3, bias=True, method="react"),
+        nn.Sequential(nn.Flatten(), BinaryLinear(256, 3, method="xnor")),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_single_layer(layer: nn.Module, tmp_path: Path) -> None:
+    export(layer, tmp_path / "net.safetensors", example=X)
+    found = Session(tmp_path / "net.safetensors").forward(X.numpy())
+    np.testing.assert_allclose(found, layer(X).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_example_with_other_channels_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"channels"):
+        export(small(), tmp_path / "net.safetensors", example=torch.rand(1, 3, 8, 8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError):  # noqa: PT011
+        export(small(), tmp_path / "nowhere" / "net.safetensors", example=X)
+
+
+def test_a_detector_needs_as_many_names_as_classes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"class"):
+        export(
+            shake(retinanet(3)),
+            tmp_path / "net.safetensors",
+            example=torch.rand(1, 3, 64, 64),
+            classes=["only"],
+            resize=Resize(((64, 64),)),
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parity_errors_are_export_errors() -> None:
+    assert issubclass(ParityError, ExportError)
+    assert issubclass(ExportError, ValueError)
