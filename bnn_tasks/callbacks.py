@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from PIL import Image
 
 from bnn_tasks.runtime.draw import contact_sheet, draw_boxes
@@ -32,23 +32,25 @@ def _folder(trainer: L.Trainer, dirpath: str | None) -> Path:
     return Path(dirpath if dirpath is not None else trainer.default_root_dir)
 
 
-class LastCheckpoint(ModelCheckpoint):
-    """Writes ``checkpoints/last.ckpt`` below the trainer's ``default_root_dir`` after every epoch: what a killed run resumes from.
+class LastCheckpoint(Checkpoint):
+    """Writes ``checkpoints/last.ckpt`` below the trainer's ``default_root_dir`` after every epoch.
 
-    Lightning writes to a temporary file that then takes the old one's place, so a kill costs at most one epoch.
+    It is what a killed run resumes from, so it takes the old one's place only once it is complete, on the same disk
+    (Lightning's own way goes through the system's temporary folder, from where a move may be a copy). A kill costs at most
+    the epoch it falls into.
     """
 
-    def __init__(self) -> None:
-        super().__init__(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Settle the folder."""
-        self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
-        super().setup(trainer, pl_module, stage)
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the checkpoint."""
+        path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        part = path.with_suffix(".part")
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            os.replace(part, path)
 
 
 class ResultsWriter(Callback):
-    """Writes ``results.json`` after every evaluation, and after ``validate`` and ``test`` the predictions behind it.
+    """Writes ``results.json`` after every evaluation, and the predictions behind it; after ``predict`` the predictions alone.
 
     ``predictions.json`` is in COCO's results format (xywh in pixels of the original image, the data set's own category
     ids, and the file name); ``ground_truth.json`` beside it is the evaluated set in COCO's format.
@@ -97,6 +99,20 @@ class ResultsWriter(Callback):
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start a fresh list."""
         self._predictions = []
+
+    def on_predict_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start a fresh list."""
+        self._predictions = []
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: int
+    ) -> None:
+        """Collect the detections of a batch."""
+        self._collect(trainer, outputs["detections"])
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the predictions."""
+        write_json(_folder(trainer, self.dirpath) / "predict" / "predictions.json", self._predictions)
 
     def on_validation_batch_end(
         self,

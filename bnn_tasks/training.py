@@ -1,6 +1,7 @@
 """Lightning's command line over this package's tasks and data, and what needs a trained or trainable task built."""
 
 import os
+import warnings
 from typing import Any
 
 import lightning as L
@@ -15,6 +16,11 @@ from bnn_tasks.data import DetectionData
 from bnn_tasks.export import ExportReport, export
 from bnn_tasks.runtime import Resize
 from bnn_tasks.tasks import Task
+
+
+# Said by Lightning 2.6 on every run, about itself.
+for message in (".*LeafSpec.*", ".*not supported by the model summary.*", ".*does not have many workers.*"):
+    warnings.filterwarnings("ignore", message=message)
 
 
 class TrainingCLI(LightningCLI):
@@ -39,10 +45,13 @@ class TrainingCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link the data's class names to the task; load checkpoints without running code in them."""
+        """Link the data's class names to the task."""
         parser.link_arguments("data.class_names", "model.init_args.classes", apply_on="instantiate")
-        if "weights_only" in {action.dest for action in parser._actions}:
-            parser.set_defaults({"weights_only": True})
+
+    def before_instantiate_classes(self) -> None:
+        """Load checkpoints without running code in them, whatever Lightning's default."""
+        if self.subcommand is not None:
+            self.config[self.subcommand]["weights_only"] = True
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -256,7 +256,7 @@ class GraphWriter:
             self._values[node] = self.builder.add("add", node.name, pair)
         elif node.target is torch.cat and node.args and node.kwargs.get("dim", (*node.args, 0)[1]) == 1:
             parts = [self._values[part] for part in node.args[0]]  # type: ignore[union-attr, index]
-            self._values[node] = self.builder.add("concat", node.name, parts)
+            self._values[node] = parts[0] if len(parts) == 1 else self.builder.add("concat", node.name, parts)
         elif node.target in AS_MODULE:
             self._emit(node, node.name, AS_MODULE[node.target](node))
         else:

@@ -61,7 +61,9 @@ def _spread(x: Tensor) -> float:
 
 def _output_error(want: Tensor, got: Tensor) -> float:
     if want.shape != got.shape:
-        raise ParityError(f"Expected a raw output of shape {tuple(want.shape)}, but the runtime's is {tuple(got.shape)}.")
+        raise ParityError(
+            f"Expected a raw output of shape {tuple(want.shape)}, but the runtime's is {tuple(got.shape)}."
+        )
     error = float((want - got).abs().max()) / max(_spread(want), 1e-6)
     if not error <= 1e-3:  # NaN and inf included
         raise ParityError(

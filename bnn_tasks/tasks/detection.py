@@ -16,7 +16,7 @@ from bnn_tasks.models import Boxes, Detector
 from bnn_tasks.tasks.base import Task
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning moves what predict_step returns to the CPU, field by field
 class ImageDetections:
     """Detections of one image in its own pixels.
 
@@ -189,7 +189,7 @@ class DetectionTask(Task):
         """Metrics of the whole test set."""
         self._finish("test")
 
-    def predict_step(self, batch: DetectionBatch, batch_idx: int) -> list[ImageDetections]:
-        """Detections of one batch in the images' own pixels."""
+    def predict_step(self, batch: DetectionBatch, batch_idx: int) -> dict[str, list[ImageDetections]]:
+        """``detections`` of one batch in the images' own pixels."""
         with self.full_precision():
-            return self._detect(self(batch.images.float()), batch)
+            return {"detections": self._detect(self(batch.images.float()), batch)}

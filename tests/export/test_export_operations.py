@@ -100,6 +100,7 @@ FUNCTIONS = {
     "x.add": lambda x: x.add(F.relu(x)),
     "torch.cat": lambda x: torch.cat([x, F.relu(x)], 1),
     "torch.cat by name": lambda x: torch.cat([F.relu(x), x], dim=1),
+    "torch.cat of one thing": lambda x: torch.cat([F.relu(x)], 1),
     "torch.cat of one thing twice": lambda x: torch.cat([x, x], 1),
     "dict": lambda x: {"a": [F.relu(x)], "b": (x + x, torch.sigmoid(x))},
 }

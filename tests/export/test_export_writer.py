@@ -58,7 +58,7 @@ def test_a_wrong_tensor_is_found_and_no_file_is_left(
 
     monkeypatch.setattr(writer, "save", save)
     with pytest.raises(ParityError, match=message):
-        export(small(), tmp_path / "net.safetensors", example=X)
+        export(shake(small()), tmp_path / "net.safetensors", example=X)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -78,20 +78,33 @@ def test_a_failure_keeps_the_file_that_was_there(tmp_path: Path, monkeypatch: py
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_outputs_that_are_no_numbers_prove_nothing(value: float, tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Conv2d(4, 2, 1))
-    net[0].bias.data.fill_(value)
+def test_outputs_that_are_no_numbers_prove_nothing(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(4, 2, 1), nn.Conv2d(2, 2, 1))
+    for layer in net:
+        nn.init.constant_(layer.weight, 3e38)
+    assert not torch.isfinite(net(X)).all()
     with pytest.raises(ParityError, match=r"finite"):
         export(net, tmp_path / "net.safetensors", example=X)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sign_of_no_number_is_an_error(tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Conv2d(4, 4, 1), BinaryConv2d(4, 4, 1, method="bnn"))
-    net[0].bias.data.fill_(float("nan"))
-    with pytest.raises(ValueError, match=r"NaN"):
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_parameter_that_is_no_number_is_named(value: float, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(4, 2, 1))
+    net[0].bias.data.fill_(value)
+    with pytest.raises(ValueError, match=r"`0\.bias` to hold finite numbers"):
         export(net, tmp_path / "net.safetensors", example=X)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sign_of_no_number_is_an_error(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), BinaryConv2d(4, 4, 1, method="bnn"))
+    nn.init.constant_(net[0].weight, 3e38)
+    with torch.no_grad():
+        net[1].weight[:, ::2], net[1].weight[:, 1::2] = 1, -1
+        assert net[1](net[0](torch.ones_like(X))).isnan().all()
+    with pytest.raises(ValueError, match=r"NaN"):
+        export(net, tmp_path / "net.safetensors", example=torch.ones_like(X))
     assert list(tmp_path.iterdir()) == []
 
 
