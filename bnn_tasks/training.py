@@ -1,5 +1,6 @@
 """Lightning's command line over this package's tasks and data, and what needs a trained or trainable task built."""
 
+import argparse
 import os
 import warnings
 from typing import Any
@@ -17,7 +18,6 @@ from bnn_tasks.export import ExportReport, export
 from bnn_tasks.runtime import Resize
 from bnn_tasks.tasks import Task
 
-
 # Said by Lightning 2.6 on every run, about itself.
 for message in (".*LeafSpec.*", ".*not supported by the model summary.*", ".*does not have many workers.*"):
     warnings.filterwarnings("ignore", message=message)
@@ -32,6 +32,7 @@ class TrainingCLI(LightningCLI):
     """
 
     def __init__(self, arguments: list[str] | None = None, run: bool = True) -> None:
+        self._run = run
         super().__init__(
             Task,
             DetectionData,
@@ -45,8 +46,11 @@ class TrainingCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link the data's class names to the task."""
+        """Link the data's class names to the task; without a verb, accept what a verb's saved config says besides."""
         parser.link_arguments("data.class_names", "model.init_args.classes", apply_on="instantiate")
+        if not self._run:
+            for name in ("ckpt_path", "weights_only", "verbose", "return_predictions"):
+                parser.add_argument(f"--{name}", type=Any, help=argparse.SUPPRESS)
 
     def before_instantiate_classes(self) -> None:
         """Load checkpoints without running code in them, whatever Lightning's default."""
@@ -64,10 +68,14 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         ValueError: the file is no such checkpoint.
     """
     name = os.fspath(path)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, ValueError, torch.serialization.pickle.UnpicklingError) as error:
-        raise ValueError(f"Expected {name!r} to be a checkpoint that `bnn-tasks fit` wrote, but: {error}") from error
+    with open(path, "rb") as file:
+        try:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises a dozen kinds, and for some of them advises to run the file's code
+            raise ValueError(
+                f"Expected {name!r} to be a checkpoint that `bnn-tasks fit` wrote, but it is damaged, of another kind, or "
+                f"holds code ({type(error).__name__}). Cure: name a .ckpt file of a fit run."
+            ) from error
     if not isinstance(checkpoint, dict) or "bnn_tasks" not in checkpoint or "hyper_parameters" not in checkpoint:
         raise ValueError(
             f"Expected {name!r} to be a checkpoint that `bnn-tasks fit` wrote, but it lacks class names and hyperparameters. "
@@ -91,7 +99,8 @@ def load_task(path: str | os.PathLike[str]) -> Task:
         task = L.LightningModule.load_from_checkpoint(os.fspath(path), map_location="cpu", weights_only=True)
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError, SystemExit) as error:
         raise ValueError(
-            f"Expected the weights and the settings in {os.fspath(path)!r} to be of one task, but: {str(error)[:500]}"
+            f"Expected the weights and the settings in {os.fspath(path)!r} to be of one task, but: "
+            + " ".join(str(error).split())[:500]
         ) from error
     if not isinstance(task, Task):
         raise ValueError(

@@ -11,6 +11,8 @@ from torch import Tensor
 from bnn_tasks.backbones.blocks import Block
 from bnn_tasks.backbones.resnet import ResNet
 
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
 _log = logging.getLogger(__name__)
 _DOWNSAMPLE = re.compile(r"downsample\.(\d+)\.(.+)")
 # What a float net does not have, and BatchNorm's counter, which checkpoints from before torch 0.4.1 lack.
@@ -23,7 +25,7 @@ class LoadReport:
 
     Attributes:
         loaded: names in the backbone that were set.
-        left_out: names in the checkpoint that have no place in the backbone (its classifier).
+        left_out: names in the checkpoint that have no place in the backbone: its classifier, and stages that were not built.
         fresh: names in the backbone that a float net does not have (thresholds, scales, RPReLU) and keep their initial value.
     """
 
@@ -44,6 +46,8 @@ def _target(name: str, backbone: ResNet, downsample_conv: set[str]) -> str:
     if match is None:
         return name
     stage, index, rest = match.groups()
+    if stage not in backbone.stages:
+        return name
     blocks = dict(backbone.named_children())[stage]
     if int(index) >= len(list(blocks.children())):
         return name
@@ -74,7 +78,7 @@ def load_float_state_dict(backbone: ResNet, state: dict[str, Tensor]) -> LoadRep
         What was loaded, left out and kept; also logged.
 
     Raises:
-        ValueError: a tensor other than the classifier's has no place, a shape differs, or one is missing.
+        ValueError: a tensor that belongs to the built part has no place, a shape differs, or one is missing.
     """
     convolutions = {
         name.removesuffix(".weight") for name, tensor in state.items() if ".downsample." in name and tensor.dim() == 4
@@ -85,7 +89,8 @@ def load_float_state_dict(backbone: ResNet, state: dict[str, Tensor]) -> LoadRep
     for name, tensor in state.items():
         target = _target(name, backbone, convolutions)
         if target not in own:
-            if not name.startswith("fc."):
+            stage = name.split(".")[0]
+            if stage != "fc" and (stage not in STAGES or stage in backbone.stages):
                 raise ValueError(
                     f"Expected a checkpoint of the backbone's topology, but {name!r} has no place in it. "
                     "Cure: build the backbone with the checkpoint's depth, from basic blocks."

@@ -12,7 +12,7 @@ DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # blocks per stage, He et al., 20
 
 
 class ResNet(Backbone):
-    """A real stem and four stages of basic blocks.
+    """A real stem and up to four stages of basic blocks; stages behind the last map that is returned are not built.
 
     The stem is convolution, BatchNorm, (ReLU only before blocks that do not take the sign of their input), max-pooling.
 
@@ -47,19 +47,21 @@ class ResNet(Backbone):
             raise ValueError(f"Expected `out_indices` to be increasing numbers from 0 to 4, but got {out_indices}.")
         stages = []
         channels = width
-        for stage, count in enumerate(DEPTHS[depth]):
-            out_channels = width * 2**stage
+        for index, count in enumerate(DEPTHS[depth][: max(out_indices)]):
+            out_channels = width * 2**index
             blocks = []
-            for index in range(count):
-                blocks.append(block(channels, out_channels, 2 if stage > 0 and index == 0 else 1))
+            for position in range(count):
+                blocks.append(block(channels, out_channels, 2 if index > 0 and position == 0 else 1))
                 channels = out_channels
             stages.append(nn.Sequential(*blocks))
-        signed = stages[0][0].signed_input
+        signed = bool(stages) and stages[0][0].signed_input
         self.conv1 = nn.Conv2d(3, width, stem_kernel, 2, stem_kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.act1 = nn.Identity() if signed else nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.stages = [f"layer{index + 1}" for index in range(len(stages))]
+        for name, stage in zip(self.stages, stages, strict=True):
+            self.add_module(name, stage)
         self.out_indices = tuple(out_indices)
         self.feature_info = FeatureInfo(
             [{"num_chs": width, "reduction": 2, "module": "act1"}]
@@ -77,8 +79,9 @@ class ResNet(Backbone):
         """Extract features from `x`, (N, 3, H, W), normalised; one map per entry of ``out_indices``."""
         x = self.act1(self.bn1(self.conv1(x)))
         maps = [x]
-        x = self.maxpool(x)
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+        if self.stages:
+            x = self.maxpool(x)
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
             maps.append(x)
         return [maps[index] for index in self.out_indices]

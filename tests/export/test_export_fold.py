@@ -13,7 +13,9 @@ from bnn_tasks.export import ExportReport, export
 from bnn_tasks.runtime import Session
 
 
-def chain(*between: nn.Module, first: dict | None = None, second: dict | None = None, method: str = "xnor") -> nn.Module:
+def chain(
+    *between: nn.Module, first: dict | None = None, second: dict | None = None, method: str = "xnor"
+) -> nn.Module:
     """Binary convolution, whatever is folded, binary convolution."""
     torch.manual_seed(0)
     arguments = {"kernel_size": 3, "padding": 1, "method": method}

@@ -201,7 +201,12 @@ def test_refused_by_name(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "example",
-    [torch.rand(4, 8, 8), torch.rand(1, 4, 8, 8).double(), torch.zeros(1, 4, 8, 8, dtype=torch.uint8), torch.rand(0, 4, 8, 8)],
+    [
+        torch.rand(4, 8, 8),
+        torch.rand(1, 4, 8, 8).double(),
+        torch.zeros(1, 4, 8, 8, dtype=torch.uint8),
+        torch.rand(0, 4, 8, 8),
+    ],
     ids=["3-d", "double", "bytes", "empty"],
 )
 def test_a_wrong_example_is_refused(example: Tensor, tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""What decays, what is frozen, and how the learning rate moves."""
+
+import math
+
+import pytest
+import torch
+from nets import retinanet
+
+from bnn_tasks.binary import BinaryConv2d, Cosine
+from bnn_tasks.tasks.optim import parameter_groups, schedule_learning_rate
+
+
+def test_latent_binary_weights_and_vectors_do_not_decay() -> None:
+    m = retinanet(width=4, channels=4)
+    decayed, kept = parameter_groups(m)
+    assert "weight_decay" not in decayed
+    assert kept["weight_decay"] == 0
+    names = {id(p): name for name, p in m.named_parameters()}
+    both = [names[id(p)] for group in (decayed, kept) for p in group["params"]]
+    assert sorted(both) == sorted(names.values())
+    latent = {f"{name}.weight" for name, layer in m.named_modules() if isinstance(layer, BinaryConv2d)}
+    assert latent
+    expected = {name for name, p in m.named_parameters() if p.dim() >= 2 and name not in latent}
+    assert {names[id(p)] for p in decayed["params"]} == expected
+    assert "backbone.conv1.weight" in expected
+
+
+def test_frozen_parameters_are_in_no_group() -> None:
+    m = retinanet(width=4, channels=4)
+    m.backbone.requires_grad_(False)
+    listed = {id(p) for group in parameter_groups(m) for p in group["params"]}
+    assert listed == {id(p) for p in m.parameters() if p.requires_grad}
+
+
+def test_the_schedule_multiplies_every_group() -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = [{"params": parameters[:1], "lr": 0.1}, {"params": parameters[1:], "lr": 0.01}]
+    optimizer = torch.optim.SGD(groups)
+    scheduler = schedule_learning_rate(optimizer, Cosine(), 4)
+    for step in range(7):
+        factor = (1 + math.cos(math.pi * min(step / 4, 1))) / 2
+        assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.1 * factor, 0.01 * factor])
+        optimizer.step()
+        scheduler.step()
