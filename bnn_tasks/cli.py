@@ -8,6 +8,10 @@ from collections.abc import Callable, Sequence
 TRAINING_VERBS = ("fit", "validate", "test", "predict")
 
 
+def _first_line(verb: Callable[..., object]) -> str:
+    return (verb.__doc__ or "").partition("\n")[0].replace("``", "")
+
+
 def train(arguments: Sequence[str]) -> None:
     """``bnn-tasks fit|validate|test|predict --config FILE [--ckpt_path FILE]``, Lightning's command line.
 
@@ -43,7 +47,7 @@ def export(arguments: Sequence[str]) -> None:
     Args:
         arguments: the words after ``export``.
     """
-    parser = argparse.ArgumentParser("bnn-tasks export", description=export.__doc__)
+    parser = argparse.ArgumentParser("bnn-tasks export", description=_first_line(export))
     parser.add_argument("checkpoint", help="a checkpoint that fit wrote")
     parser.add_argument("--out", required=True, help="the artifact to write, MODEL.safetensors")
     parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="input size; default: the training size")
@@ -59,7 +63,7 @@ def run(arguments: Sequence[str]) -> None:
     Args:
         arguments: the words after ``run``.
     """
-    parser = argparse.ArgumentParser("bnn-tasks run", description=run.__doc__)
+    parser = argparse.ArgumentParser("bnn-tasks run", description=_first_line(run))
     parser.add_argument("model", help="an artifact that export wrote")
     parser.add_argument("images", nargs="+", help="pictures, or folders of pictures")
     parser.add_argument("--out", required=True, help="folder to write to")
@@ -77,7 +81,7 @@ def profile(arguments: Sequence[str]) -> None:
     Args:
         arguments: the words after ``profile``.
     """
-    parser = argparse.ArgumentParser("bnn-tasks profile", description=profile.__doc__)
+    parser = argparse.ArgumentParser("bnn-tasks profile", description=_first_line(profile))
     parser.add_argument("path", help="a config (.yaml), a checkpoint (.ckpt) or an artifact (.safetensors)")
     parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="input size; default: the training size")
     options = parser.parse_args(arguments)

@@ -19,8 +19,17 @@ from bnn_tasks.runtime import Resize
 from bnn_tasks.tasks import Task
 
 # Said by Lightning 2.6 on every run, about itself.
-for message in (".*LeafSpec.*", ".*not supported by the model summary.*", ".*does not have many workers.*"):
+for message in (
+    ".*LeafSpec.*",
+    ".*not supported by the model summary.*",
+    ".*does not have many workers.*",
+    ".*args parameter is intended to run from within Python.*",
+    ".*tensorboardX.*",
+):
     warnings.filterwarnings("ignore", message=message)
+
+
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 
 
 class TrainingCLI(LightningCLI):
@@ -52,6 +61,12 @@ class TrainingCLI(LightningCLI):
             for name in ("ckpt_path", "weights_only", "verbose", "return_predictions"):
                 parser.add_argument(f"--{name}", type=Any, help=argparse.SUPPRESS)
 
+    def after_instantiate_classes(self) -> None:
+        """Refuse a checkpoint of another model before anything runs."""
+        path = None if self.subcommand is None else self.config[self.subcommand].get("ckpt_path")
+        if path and os.path.isfile(path):
+            check_fit(path, self.model)
+
     def before_instantiate_classes(self) -> None:
         """Load checkpoints without running code in them, whatever Lightning's default."""
         if self.subcommand is not None:
@@ -76,12 +91,37 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
                 f"Expected {name!r} to be a checkpoint that `bnn-tasks fit` wrote, but it is damaged, of another kind, or "
                 f"holds code ({type(error).__name__}). Cure: name a .ckpt file of a fit run."
             ) from error
-    if not isinstance(checkpoint, dict) or "bnn_tasks" not in checkpoint or "hyper_parameters" not in checkpoint:
+    entry = checkpoint.get("bnn_tasks") if isinstance(checkpoint, dict) else None
+    if not isinstance(entry, dict) or not {"classes", "resize"} <= entry.keys() or "hyper_parameters" not in checkpoint:
         raise ValueError(
             f"Expected {name!r} to be a checkpoint that `bnn-tasks fit` wrote, but it lacks class names and hyperparameters. "
             "Cure: name a .ckpt file of a fit run."
         )
     return checkpoint
+
+
+def check_fit(path: str | os.PathLike[str], task: Task) -> None:
+    """Raise ValueError unless a checkpoint's classes and weights are those of a task.
+
+    Args:
+        path: a checkpoint of ``bnn-tasks fit``.
+        task: what it is to be loaded into.
+
+    Raises:
+        ValueError: naming the classes, or the first tensor that differs.
+    """
+    checkpoint, name = load_checkpoint(path), os.fspath(path)
+    classes = checkpoint["bnn_tasks"]["classes"]
+    if classes != task.classes:
+        raise ValueError(f"Expected {name!r} to be trained on the data's classes {task.classes}, but it has {classes}.")
+    saved = {key: tuple(tensor.shape) for key, tensor in checkpoint["state_dict"].items()}
+    own = {key: tuple(tensor.shape) for key, tensor in task.state_dict().items()}
+    for key in [*own, *saved]:
+        if saved.get(key) != own.get(key):
+            raise ValueError(
+                f"Expected {name!r} to be of this model, but its {key!r} is {saved.get(key, 'missing')}, not "
+                f"{own.get(key, 'part of the model')}. Cure: the config that the checkpoint was trained with."
+            )
 
 
 def load_task(path: str | os.PathLike[str]) -> Task:
@@ -93,7 +133,10 @@ def load_task(path: str | os.PathLike[str]) -> Task:
     Raises:
         ValueError: the file is no such checkpoint.
     """
-    load_checkpoint(path)
+    settings = load_checkpoint(path)["hyper_parameters"]
+    # Lightning calls whatever function a checkpoint names here; only the command line's own is known.
+    if settings.get("_instantiator", INSTANTIATOR) != INSTANTIATOR:
+        raise ValueError(f"Expected {os.fspath(path)!r} to be built by {INSTANTIATOR}, but it names another function.")
     try:
         # Called on our own base class, Lightning would drop the checkpoint's class path.
         task = L.LightningModule.load_from_checkpoint(os.fspath(path), map_location="cpu", weights_only=True)
@@ -137,6 +180,11 @@ def export_checkpoint(path: str, out: str, size: tuple[int, int] | None) -> Expo
         ValueError: the checkpoint is not one of ``bnn-tasks fit``, a layer cannot be exported, or `size` is out of range.
     """
     entry = load_checkpoint(path)["bnn_tasks"]
+    if entry["resize"] is None:
+        raise ValueError(
+            f"Expected {path!r} to say the input size, but it was trained without a data module. "
+            "Cure: bnn_tasks.export.export(model, path, example=..., classes=..., resize=Resize(...))."
+        )
     resize = Resize.from_dict(entry["resize"])
     if size is not None:
         resize = Resize((size,), resize.rule)

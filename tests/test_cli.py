@@ -256,3 +256,12 @@ def test_a_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BNN_TASKS_TRACEBACK", "1")
     with pytest.raises(OSError, match=r"nowhere\.ckpt"):
         main(["profile", "nowhere.ckpt"])
+
+
+def test_a_checkpoint_of_other_classes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny_config(tmp_path)
+    config["data"]["init_args"]["shapes"] = ["circle", "star"]
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(config))
+    checkpoint = str(run / "checkpoints" / "last.ckpt")
+    error = stopped(["test", "--config", str(tmp_path / "given.yaml"), "--ckpt_path", checkpoint], capsys)
+    assert "trained on the data's classes ['circle', 'star']" in error

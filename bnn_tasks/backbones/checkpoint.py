@@ -122,7 +122,18 @@ def load_float_checkpoint(backbone: ResNet, path: str | os.PathLike[str]) -> Loa
     Raises:
         ValueError: the file is not a dictionary of tensors, or does not fit.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    name = os.fspath(path)
+    with open(path, "rb") as file:
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises a dozen kinds, and for some of them advises to run the file's code
+            raise ValueError(
+                f"Expected {name!r} to hold a state_dict, but it is damaged, of another kind, or holds code "
+                f"({type(error).__name__}). Cure: torch.save(model.state_dict(), path)."
+            ) from error
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise ValueError(f"Expected {os.fspath(path)!r} to hold a state_dict (names to tensors), but it does not.")
+        raise ValueError(
+            f"Expected {name!r} to hold a state_dict (names to tensors), but it does not. "
+            "Cure: save the inner dictionary, for instance torch.load(path)['state_dict'], to a file of its own."
+        )
     return load_float_state_dict(backbone, state)

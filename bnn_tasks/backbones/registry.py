@@ -18,7 +18,7 @@ class ResNetClassifier(nn.Module):
 
     Args:
         backbone: a backbone that returns its last stage alone.
-        num_classes: classes, >= 1.
+        num_classes: classes; 0 for pooled features.
     """
 
     def __init__(self, backbone: ResNet, num_classes: int) -> None:
@@ -29,9 +29,9 @@ class ResNetClassifier(nn.Module):
         self.reset_classifier(num_classes)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replace the classifier by a fresh one for `num_classes`."""
+        """Replace the classifier by a fresh one for `num_classes`; 0 leaves the pooled features, as in timm."""
         self.num_classes = num_classes
-        self.fc = nn.Linear(self.num_features, num_classes)
+        self.fc = nn.Linear(self.num_features, num_classes) if num_classes > 0 else nn.Identity()
 
     def get_classifier(self) -> nn.Module:
         """The linear classifier."""
@@ -56,6 +56,10 @@ def _block(name: str, method: str | None) -> Any:
     if name not in BLOCKS:
         raise ValueError(f"Expected `block` to be one of {sorted(BLOCKS)}, but got {name!r}.")
     block: type[Block] = BLOCKS[name]
+    if method is not None and not block.signed_input:
+        raise ValueError(
+            f"Expected no `method` for the real block {name!r}, but got {method!r}. Cure: another `block`."
+        )
     return block if method is None else partial(block, method=method)
 
 

@@ -118,6 +118,8 @@ def _keeps(
 ) -> Callable[[str, nn.Module], bool]:
     if callable(keep):
         return keep
+    if isinstance(keep, str):
+        raise TypeError(f"Expected `keep` to be a list of names or patterns, but got the string {keep!r}.")
     for pattern in keep:
         if not fnmatch.filter(names, pattern):
             raise ValueError(
@@ -146,6 +148,7 @@ def binarize(
         A torch.fx.GraphModule with the original's parameter names.
 
     Raises:
+        TypeError: `keep` is a string.
         ValueError: a pattern matches nothing, nothing is left to binarise, a layer's input provably has one sign only, a
             layer cannot be expressed in binary, or the module cannot be traced.
     """

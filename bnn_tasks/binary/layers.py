@@ -166,7 +166,10 @@ class BinaryLinear(_BinaryLayer):
         self.in_features, self.out_features = in_features, out_features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply `x`, (N, in_features) real; gives (N, out_features)."""
+        """Multiply `x`, (..., in_features) real; gives (..., out_features)."""
+        if x.dim() != 2:  # per-feature thresholds and scales lie along dimension 1
+            rows: Tensor = self(x.reshape(-1, self.in_features))
+            return rows.view(*x.shape[:-1], self.out_features)
         signs = self.activation_binarizer(x)
         weight, scale = self.weight_binarizer(self.weight)
         return self._rescale(F.linear(signs, weight.to(signs.dtype)), scale)

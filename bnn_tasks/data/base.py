@@ -118,6 +118,10 @@ class DetectionData(LightningDataModule, ABC):
         """
         for split in STAGES[stage]:
             self.records(split)
+        if stage == "fit":
+            seen = {int(label) for record in self.records("train") for label in record.labels}
+            if unseen := [name for label, name in enumerate(self.class_names) if label not in seen]:
+                log.warning("%s: no object in the train split, so not to be learnt: %s", self.root, ", ".join(unseen))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented training batches; damaged images are replaced and named in the batch."""

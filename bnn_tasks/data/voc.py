@@ -111,7 +111,10 @@ class VOCDetectionData(DetectionData):
         for image_id, name in enumerate(self._names(split), 1):
             image, annotation = self._files.images.get(name), self._files.annotations.get(name)
             if image is None:
-                findings.error(f"{annotation or name}: there is no image {name}.*; add it, or remove the name")
+                findings.error(
+                    f"{annotation or name}: there is no image {name}.*; add it, or remove the name from the {split} list "
+                    "(one name a line, no suffix, no second column)"
+                )
             elif annotation is None:
                 findings.error(f"{image}: there is no {name}.xml; add it (without <object> where there is none)")
             else:

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from bnn_tasks.binary import BinaryConv2d, BinaryLinear, RPReLU, Term
-from bnn_tasks.export.builder import ExportError, GraphBuilder
+from bnn_tasks.export.builder import ExportError, GraphBuilder, to_numpy
 from bnn_tasks.export.fold import FoldedSign
 from bnn_tasks.models import Normalize, ResizeLike
 
@@ -87,7 +86,7 @@ def _conv2d(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str
     if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
         raise ExportError(
             f"Expected {name!r} to pad with zeros by a number of pixels, but got padding={layer.padding!r}, "
-            f"padding_mode={layer.padding_mode!r}. Cure: give the padding as a number."
+            f"padding_mode={layer.padding_mode!r}. Cure: padding_mode='zeros' and the padding as a number."
         )
     attrs = {
         "stride": list(layer.stride),
@@ -109,14 +108,16 @@ def _batch_norm(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list
         raise ExportError(
             f"Expected {name!r} to have running statistics, but it has none. Cure: track_running_stats=True and train."
         )
-    # torch's own order of operations in eval mode.
-    scale = 1 / torch.sqrt(layer.running_var + layer.eps)
-    if layer.affine:
-        scale = layer.weight * scale
-    shift = -layer.running_mean * scale
-    if layer.affine:
-        shift = layer.bias - layer.running_mean * scale
-    return builder.add("scale_shift", name, inputs, {}, {"scale": scale, "shift": shift})
+    # The float32 steps of torch's BatchNorm in eval mode, which are scalar code; torch.sqrt's vector code rounds differently.
+    scale = np.float32(1) / np.sqrt(to_numpy(layer.running_var) + np.float32(layer.eps))
+    if layer.weight is not None:
+        scale = scale * to_numpy(layer.weight)
+    # There a fused multiply-add: the product is exact in float64.
+    shift = -to_numpy(layer.running_mean).astype(np.float64) * scale
+    if layer.bias is not None:
+        shift = shift + to_numpy(layer.bias)
+    tensors = {"scale": scale, "shift": shift.astype(np.float32)}
+    return builder.add("scale_shift", name, inputs, {}, tensors)
 
 
 def _normalize(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:

@@ -86,7 +86,9 @@ def _append_decoding(writer: GraphWriter, detector: Detector) -> dict[str, str]:
     return {key: names[key] for key in ("boxes", "scores", "labels")}
 
 
-def _check_example(example: Tensor) -> None:
+def _check_arguments(module: nn.Module, example: Tensor) -> None:
+    if not isinstance(module, nn.Module) or not isinstance(example, Tensor):
+        raise TypeError(f"Expected a module and an example tensor, but got {type(module)} and {type(example)}.")
     if example.dim() != 4 or example.dtype != torch.float32 or len(example) < 1:
         raise ValueError(
             f"Expected `example` to be a float32 batch (N, C, H, W), but got {example.dtype} {tuple(example.shape)}."
@@ -116,10 +118,11 @@ def export(
 
     Raises:
         ExportError: a layer has no operation in the runtime; the message names it.
+        TypeError: `module` is no module or `example` no tensor.
         ValueError: `example` is not such a batch.
         ParityError: the artifact does not compute what the module computes; no file is left.
     """
-    _check_example(example)
+    _check_arguments(module, example)
     frozen = copy.deepcopy(module).cpu().float().eval()
     if is_layer(frozen):
         frozen = nn.Sequential(frozen)  # the tracer looks at what is inside a module
@@ -135,10 +138,12 @@ def export(
     )
     target = Path(path)
     draft = target.with_name(target.name + ".unverified")
-    save(draft, graph, writer.builder.tensors)
     try:
+        save(draft, graph, writer.builder.tensors)
         parity = verify(frozen, Session(draft), writer.sites, example)
         os.replace(draft, target)
+    except ValueError as error:
+        raise type(error)(str(error).replace(str(draft), str(target))) from error
     finally:
         draft.unlink(missing_ok=True)
     floats = sum(t.numel() for t in {id(t): t for t in (*frozen.parameters(), *frozen.buffers())}.values())

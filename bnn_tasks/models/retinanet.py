@@ -58,6 +58,8 @@ class RetinaNet(Detector):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"Expected `num_classes` to be >= 1, but got {num_classes}.")
+        if anchor_scale <= 0:
+            raise ValueError(f"Expected `anchor_scale` to be > 0, but got {anchor_scale}.")
         if not 0 <= background <= foreground <= 1:
             raise ValueError(f"Expected 0 <= `background` <= `foreground` <= 1, but got {background}, {foreground}.")
         if not 0 <= score_threshold < 1 or not 0 <= nms_threshold <= 1 or min(top_k, max_detections) < 1:

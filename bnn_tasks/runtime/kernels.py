@@ -211,6 +211,17 @@ def float_conv2d(
 
 
 @kernel(parallel=True)
+def scale_shift(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, out: np.ndarray) -> None:
+    """x·scale + shift, rounded once (a product of floats is exact in float64): x, out [P, C]; scale, shift [C].
+
+    This is the fused multiply-add that torch's BatchNorm computes, so that signs after it agree on every machine.
+    """
+    for p in prange(x.shape[0]):
+        for c in range(x.shape[1]):
+            out[p, c] = np.float32(np.float64(x[p, c]) * np.float64(scale[c]) + np.float64(shift[c]))
+
+
+@kernel(parallel=True)
 def max_pool2d(x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, out: np.ndarray) -> None:
     """Largest tap inside the map, NaN where one is: out [OH, OW, C]; -inf where no tap is inside."""
     for row in prange(out.shape[0]):

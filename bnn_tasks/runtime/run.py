@@ -47,25 +47,50 @@ class RunReport:
         return text
 
 
-def find_images(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
+def find_images(paths: Sequence[str | os.PathLike[str]], out: Path | None = None) -> Iterator[tuple[Path, str]]:
     """Pictures named by `paths`: files as they are, folders searched for known suffixes, sorted.
 
     Args:
         paths: files and folders.
+        out: folder whose pictures are left out: what an earlier run drew.
+
+    Returns:
+        Each picture, and its name relative to the folder it was found in.
 
     Raises:
         ValueError: a path does not exist, or a folder holds no picture.
     """
     for path in map(Path, paths):
         if path.is_dir():
+            drawn = None if out is None or out.resolve() == path.resolve() else out.resolve()
             found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            found = [p for p in found if drawn is None or drawn not in p.resolve().parents]
             if not found:
                 raise ValueError(f"Expected pictures ({', '.join(sorted(SUFFIXES))}) in {str(path)!r}, but found none.")
-            yield from found
+            yield from ((p, p.relative_to(path).as_posix()) for p in found)
         elif path.is_file():
-            yield path
+            yield path, path.name
         else:
             raise ValueError(f"Expected a picture or a folder, but {str(path)!r} does not exist.")
+
+
+def _drawn_names(images: Sequence[tuple[Path, str]], out: Path) -> list[Path]:
+    """Where each picture is drawn: a PNG of its name, numbered where that is taken, never over an input."""
+    inputs = {path.resolve() for path, _ in images}
+    taken = set(inputs)
+    names = []
+    for path, _ in images:
+        drawn, count = out / f"{path.stem}.png", 1
+        if drawn.resolve() in inputs:
+            raise ValueError(
+                f"Expected to leave the pictures as they are, but {str(drawn)!r} is one. Cure: another --out."
+            )
+        while drawn.resolve() in taken:
+            count += 1
+            drawn = out / f"{path.stem}_{count}.png"
+        taken.add(drawn.resolve())
+        names.append(drawn)
+    return names
 
 
 def run_folder(
@@ -77,8 +102,9 @@ def run_folder(
 ) -> RunReport:
     """Detect objects in pictures; write each picture with its boxes, and ``predictions.json``.
 
-    ``predictions.json`` lists ``file_name``, ``image_id`` (1-based, in order), ``category_id`` (1-based label),
-    ``category`` (name), ``bbox`` (xywh in pixels of the picture as EXIF turns it) and ``score``.
+    ``predictions.json`` lists ``file_name`` (relative to the folder it was found in), ``image_id`` (1-based, in order),
+    ``category_id`` (1-based label), ``category`` (name), ``bbox`` (xywh in pixels of the picture as EXIF turns it) and
+    ``score``.
 
     Args:
         model: an artifact of a detector.
@@ -89,19 +115,21 @@ def run_folder(
 
     Raises:
         ArtifactError: `model` is damaged or not a detector.
-        ValueError: there is nothing to read.
+        ValueError: there is nothing to read, a picture would be drawn over, or `draw_from` is out of range.
     """
+    if not 0 <= draw_from <= 1:
+        raise ValueError(f"Expected the score to draw from to be in [0, 1], but got {draw_from}.")
     session = Session(model, threads=threads)
     if session.resize is None or session.graph.detections is None:
         raise ValueError(f"Expected {os.fspath(model)!r} to be a detector, but it has no detections to give.")
-    images = list(find_images(paths))
     report = RunReport(Path(out))
+    images = list(find_images(paths, report.out))
+    drawn_names = _drawn_names(images, report.out)
     report.out.mkdir(parents=True, exist_ok=True)
     session.warm_up()
     predictions: list[dict[str, object]] = []
-    names: set[str] = set()
     seconds = 0.0
-    for index, path in enumerate(images, 1):
+    for index, (path, name) in enumerate(images, 1):
         try:
             image = read_image(path)
         except ImageError as error:
@@ -117,7 +145,7 @@ def run_folder(
             predictions.append(
                 {
                     "image_id": index,
-                    "file_name": path.name,
+                    "file_name": name,
                     "category_id": label + 1,
                     "category": session.classes[label],
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
@@ -126,9 +154,7 @@ def run_folder(
             )
         shown = found.scores >= draw_from
         drawn = draw_boxes(image, found.boxes[shown], found.labels[shown], session.classes, found.scores[shown])
-        name = f"{path.stem}.png" if f"{path.stem}.png" not in names else f"{index}_{path.stem}.png"
-        names.add(name)
-        Image.fromarray(drawn).save(report.out / name)
+        Image.fromarray(drawn).save(drawn_names[index - 1])
     if not report.images:
         raise ValueError("Expected at least one readable picture, but got none:\n  " + "\n  ".join(report.damaged))
     report.milliseconds = 1e3 * seconds / report.images

@@ -52,10 +52,11 @@ class Task(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what the export needs besides weights: class names, input size and resize rule."""
+        """Store what the export needs besides weights: class names, input sizes and resize rule (of a data module)."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         checkpoint["bnn_tasks"] = {
             "classes": self.classes,
-            "resize": self.trainer.datamodule.resize.to_dict(),  # type: ignore[attr-defined]
+            "resize": None if data is None else data.resize.to_dict(),
         }
 
     def full_precision(self) -> torch.autocast:

@@ -175,3 +175,13 @@ def test_bad_depth() -> None:
 def test_a_real_block_has_no_method() -> None:
     with pytest.raises((TypeError, ValueError), match=r"method"):
         timm.create_model("bnn_resnet18", block="real", method="xnor", width=2)
+
+
+def test_no_classes_is_pooled_features() -> None:
+    net = timm.create_model("bnn_resnet18", num_classes=0, width=4).eval()
+    assert net(torch.rand(1, 3, 32, 32)).shape == (1, 32)
+
+
+def test_a_real_block_takes_no_method() -> None:
+    with pytest.raises(ValueError, match="no `method` for the real block"):
+        timm.create_model("bnn_resnet18", block="real", method="react")

@@ -285,3 +285,8 @@ def test_an_already_binary_layer_stays() -> None:
     net = nn.Sequential(nn.BatchNorm2d(3), BinaryConv2d(3, 4, 3, method="bnn"), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1))
     binary = binarize(net, "xnor", keep=[])
     assert [m.method_name for m in binary.modules() if isinstance(m, BinaryConv2d)] == ["bnn", "xnor"]
+
+
+def test_a_string_is_no_list_of_names() -> None:
+    with pytest.raises(TypeError, match="list of names or patterns"):
+        binarize(nn.Sequential(nn.Conv2d(3, 3, 3)), "bnn", keep="conv1")

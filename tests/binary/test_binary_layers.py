@@ -68,3 +68,11 @@ def test_layers_describe_themselves() -> None:
     for part in ("4, 8", "kernel_size=(3, 3)", "stride=(2, 2)", "groups=2", "pad_value=-1", "method=xnor"):
         assert part in text
     assert "4, 8, method=bnn" in str(BinaryLinear(4, 8, method="bnn"))
+
+
+def test_a_linear_layer_of_many_rows() -> None:
+    layer = BinaryLinear(6, 5, bias=True, method="react")
+    torch.nn.init.normal_(layer.activation_binarizer.theta)
+    x = torch.randn(2, 6, 6)
+    rows = torch.stack([layer(part) for part in x])
+    torch.testing.assert_close(layer(x), rows)

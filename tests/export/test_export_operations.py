@@ -213,3 +213,17 @@ def test_a_wrong_example_is_refused(example: Tensor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected `example` to be a float32 batch"):
         export(nn.Sequential(nn.ReLU()), tmp_path / "net.safetensors", example=example)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm_to_the_last_bit(tmp_path: Path, affine: bool) -> None:
+    """Signs follow it, so rounding as torch rounds is worth its price: it keeps ties rare."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(64, affine=affine).eval()
+    for tensor in norm.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.1, 3.0)
+    x = 5 * torch.randn(1, 64, 30, 40)
+    export(nn.Sequential(norm), tmp_path / "m.safetensors", example=x)
+    found = Session(tmp_path / "m.safetensors").forward(x.numpy())
+    np.testing.assert_array_equal(found, norm(x).detach().numpy())

@@ -56,6 +56,17 @@ def test_avg_pool2d(tmp_path, x, kernel, stride, padding, ceil_mode, count_inclu
     np.testing.assert_allclose(y, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("sides", [(1, 1), (1, 4), (3, 1)])
+@pytest.mark.parametrize("op", ["max_pool2d", "avg_pool2d"])
+def test_a_window_wider_than_the_map_in_ceil_mode(tmp_path, op, sides):
+    x = floats(np.random.default_rng(1), 1, 3, *sides)
+    attrs = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0], "ceil_mode": True}
+    attrs |= {"dilation": [1, 1]} if op == "max_pool2d" else {"count_include_pad": True}
+    y = run_nodes(tmp_path, [node("y", op, "images", attrs)], {}, x)
+    expected = getattr(F, op)(torch.tensor(x), 2, 2, ceil_mode=True)
+    np.testing.assert_allclose(y, expected.numpy(), rtol=1e-6)
+
+
 def test_global_avg_pool(tmp_path, x):
     y = run_nodes(tmp_path, [node("y", "global_avg_pool", "images")], {}, x)
     np.testing.assert_allclose(y, F.adaptive_avg_pool2d(torch.tensor(x), 1).numpy(), rtol=1e-6, atol=1e-6)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bnn_tasks.runtime import kernels
 from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import FloatMap, Kind, agree
 from bnn_tasks.runtime.ops.attrs import Real
@@ -52,9 +53,11 @@ class ScaleShift(_Elementwise):
     roles: ClassVar = {"scale": Role("float32", 1), "shift": Role("float32", 1)}
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
-        """Multiply, then add."""
-        y = inputs[0] * prepared["scale"]
-        y += prepared["shift"]
+        """Multiply and add, rounded once."""
+        x = np.ascontiguousarray(inputs[0])
+        y = np.empty_like(x)
+        channels = x.shape[-1]
+        kernels.scale_shift(x.reshape(-1, channels), prepared["scale"], prepared["shift"], y.reshape(-1, channels))
         return [y]
 
 

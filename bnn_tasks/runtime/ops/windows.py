@@ -30,7 +30,7 @@ def output_side(side: Side, kernel: int, stride: int, padding: int, dilation: in
     count = (reach + (stride - 1 if ceil_mode else 0)) // stride + 1
     if ceil_mode and (count - 1) * stride >= side + padding:
         count -= 1
-    if reach < 0 or count < 1:
+    if count < 1:
         raise TooSmallError(
             f"a side of {side} px shrinks to nothing under kernel {kernel}, stride {stride}, padding {padding}, "
             f"dilation {dilation}"
