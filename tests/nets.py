@@ -25,7 +25,7 @@ def retinanet(
         ResNet(18, block, width, 3),
         partial(FPN, channels=channels, unit=unit, extra_levels=extra_levels),
         partial(RetinaNetHead, depth=depth, unit=unit),
-        **arguments,  # type: ignore[arg-type]
+        **arguments,
     )
 
 

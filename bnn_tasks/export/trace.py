@@ -65,20 +65,9 @@ def _sigmoid(node: fx.Node) -> nn.Module:
     return nn.Sigmoid()
 
 
-def _flatten(node: fx.Node) -> nn.Module:
-    return nn.Flatten(*node.args[1:], **{k: v for k, v in node.kwargs.items() if k != "input"})  # type: ignore[arg-type]
-
-
-def _global_pool(node: fx.Node) -> nn.Module:
-    return nn.AdaptiveAvgPool2d(*node.args[1:], **{k: v for k, v in node.kwargs.items() if k != "input"})  # type: ignore[arg-type]
-
-
-def _max_pool(node: fx.Node) -> nn.Module:
-    return nn.MaxPool2d(*node.args[1:], **{k: v for k, v in node.kwargs.items() if k != "input"})  # type: ignore[arg-type]
-
-
-def _avg_pool(node: fx.Node) -> nn.Module:
-    return nn.AvgPool2d(*node.args[1:], **{k: v for k, v in node.kwargs.items() if k != "input"})  # type: ignore[arg-type]
+def _like(module: type[nn.Module]) -> Callable[[fx.Node], nn.Module]:
+    """A function whose arguments after the input are the module's own."""
+    return lambda node: module(*node.args[1:], **{k: v for k, v in node.kwargs.items() if k != "input"})
 
 
 def _dropout(node: fx.Node) -> nn.Module:
@@ -101,11 +90,11 @@ AS_MODULE: dict[Any, Callable[[fx.Node], nn.Module]] = {
     torch.sigmoid: _sigmoid,
     F.sigmoid: _sigmoid,
     "sigmoid": _sigmoid,
-    torch.flatten: _flatten,
-    "flatten": _flatten,
-    F.adaptive_avg_pool2d: _global_pool,
-    F.max_pool2d: _max_pool,
-    F.avg_pool2d: _avg_pool,
+    torch.flatten: _like(nn.Flatten),
+    "flatten": _like(nn.Flatten),
+    F.adaptive_avg_pool2d: _like(nn.AdaptiveAvgPool2d),
+    F.max_pool2d: _like(nn.MaxPool2d),
+    F.avg_pool2d: _like(nn.AvgPool2d),
     F.dropout: _dropout,
 }
 ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}

@@ -55,7 +55,7 @@ def shrink(net: nn.Module, width: int) -> None:
     ids=["torchvision18", "torchvision34", "timm18"],
 )
 def test_every_tensor_arrives(depth: int, build: object, block: str) -> None:
-    net = build()  # type: ignore[operator]
+    net = build()
     if net.conv1.out_channels != 8:
         shrink_stem(net)
     state = randomised(net)

@@ -106,7 +106,7 @@ def test_the_seed_decides(method: str) -> None:
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["copy", "pickle"])
 def test_clones_are_equal_and_apart(method: str, clone: object) -> None:
     net = two_blocks(method)
-    other = clone(net)  # type: ignore[operator]
+    other = clone(net)
     x, _ = batch()
     assert torch.equal(net.eval()(x), other.eval()(x))
     before = copy.deepcopy(net.state_dict())

@@ -62,4 +62,4 @@ def test_one_cycle_ends() -> None:
 )
 def test_bad_arguments_are_named(build: object, name: str) -> None:
     with pytest.raises(ValueError, match=rf"Expected `{name}`"):
-        build()  # type: ignore[operator]
+        build()

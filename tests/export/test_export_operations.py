@@ -23,7 +23,7 @@ class Function(nn.Module):
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)  # type: ignore[operator]
+        return self.function(x)
 
 
 class Resized(nn.Module):
