@@ -2,15 +2,47 @@
 
 from bnn_tasks.binary.activations import ActivationBinarizer, RSign, SignActivation
 from bnn_tasks.binary.convert import binarize
-from bnn_tasks.binary.estimators import STE, ApproxSign, ClippedSTE, Estimator, sign
-from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear
-from bnn_tasks.binary.methods import Method, get_method, list_methods
+from bnn_tasks.binary.estimators import (
+    DSQ,
+    EDE,
+    FDA,
+    STE,
+    ApproxSign,
+    ClippedSTE,
+    Estimator,
+    SignSwish,
+    Tanh,
+    TrainingAware,
+    sign,
+)
+from bnn_tasks.binary.geometry import Geometry, LayerShape
+from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear, tie_to_size
+from bnn_tasks.binary.methods import (
+    Method,
+    abc_net,
+    bitwise,
+    dorefa,
+    format_methods,
+    get_method,
+    horq,
+    list_methods,
+)
+from bnn_tasks.binary.progress import Scheduled, set_progress
 from bnn_tasks.binary.rprelu import RPReLU
 from bnn_tasks.binary.schedules import Constant, Cosine, OneCycle, Schedule
-from bnn_tasks.binary.terms import Term, Terms, Threshold
-from bnn_tasks.binary.weights import AnalyticScale, LearnedScale, MagnitudeAware, SignWeight, WeightBinarizer
+from bnn_tasks.binary.terms import Ones, Real, Residual, Term, Terms, Threshold, evaluate
+from bnn_tasks.binary.weights import (
+    AnalyticScale,
+    LearnedScale,
+    MagnitudeAware,
+    SignWeight,
+    WeightBinarizer,
+)
 
 __all__ = [
+    "DSQ",
+    "EDE",
+    "FDA",
     "STE",
     "ActivationBinarizer",
     "AnalyticScale",
@@ -21,21 +53,38 @@ __all__ = [
     "Constant",
     "Cosine",
     "Estimator",
+    "Geometry",
+    "LayerShape",
     "LearnedScale",
     "MagnitudeAware",
     "Method",
     "OneCycle",
+    "Ones",
     "RPReLU",
     "RSign",
+    "Real",
+    "Residual",
     "Schedule",
+    "Scheduled",
     "SignActivation",
+    "SignSwish",
     "SignWeight",
+    "Tanh",
     "Term",
     "Terms",
     "Threshold",
+    "TrainingAware",
     "WeightBinarizer",
+    "abc_net",
     "binarize",
+    "bitwise",
+    "dorefa",
+    "evaluate",
+    "format_methods",
     "get_method",
+    "horq",
     "list_methods",
+    "set_progress",
     "sign",
+    "tie_to_size",
 ]

@@ -109,7 +109,7 @@ def _convert(layer: nn.Conv2d | nn.Linear, name: str, method: Method) -> nn.Modu
             bias,
             method=method,
         )
-    binary.load_state_dict(layer.state_dict(), strict=False)
+    binary.load_float(layer.weight, layer.bias)
     return binary.to(layer.weight.device).train(layer.training)
 
 

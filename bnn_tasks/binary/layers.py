@@ -1,16 +1,18 @@
-"""Binary convolution and linear layers: ±1 activations times ±1 weights, and a scale per output channel."""
+"""Binary convolution and linear layers: ±1 activations times ±1 weights, and their scales."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnn_tasks.binary.methods import Method, get_method
-from bnn_tasks.binary.terms import Term, Terms
+from bnn_tasks.binary.geometry import Geometry, LayerShape, LinearGeometry, Pair
+from bnn_tasks.binary.methods.method import Method
+from bnn_tasks.binary.methods.registry import get_method
+from bnn_tasks.binary.scales import SpatialScale
+from bnn_tasks.binary.terms import Term, Terms, evaluate
 
 PAD_VALUES = (0, 1, -1)
 
 
-def _pair(name: str, value: int | tuple[int, int], minimum: int) -> tuple[int, int]:
+def _pair(name: str, value: int | tuple[int, int], minimum: int) -> Pair:
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or any(not isinstance(v, int) or v < minimum for v in pair):
         raise ValueError(f"Expected `{name}` to be an integer or a pair of integers >= {minimum}, but got {value!r}.")
@@ -18,16 +20,22 @@ def _pair(name: str, value: int | tuple[int, int], minimum: int) -> tuple[int, i
 
 
 class _BinaryLayer(nn.Module):
-    """What the two layers share: latent weight, the two binarisers, bias."""
+    """What the two layers share: latent weight, the binarisers, bias.
 
-    def __init__(self, in_channels: int, shape: tuple[int, ...], bias: bool, method: str | Method) -> None:
+    Attributes:
+        weight: the latent weight.
+    """
+
+    def __init__(self, shape: LayerShape, geometry: Geometry, bias: bool, method: str | Method) -> None:
         super().__init__()
         method = get_method(method)
         self.method_name = method.name
-        self.weight = nn.Parameter(torch.empty(shape))
-        self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
-        self.weight_binarizer = method.weight(shape[0])
-        self.activation_binarizer = method.activation(in_channels)
+        self.geometry = geometry
+        self.weight_binarizer = method.weight(shape)
+        self.activation_binarizer = method.activation(shape)
+        self.output_scale = method.output(shape)
+        self.weight = nn.Parameter(self.weight_binarizer.initial_latent(torch.empty(shape.weight)).clone())
+        self.bias = nn.Parameter(torch.zeros(shape.out_channels)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -36,30 +44,103 @@ class _BinaryLayer(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def _rescale(self, y: Tensor, scale: Tensor | None) -> Tensor:
-        shape = (-1, *[1] * (y.dim() - 2))
-        if scale is not None:
-            y = y * scale.to(y.dtype).view(shape)
-        if self.bias is not None:
-            y = y + self.bias.to(y.dtype).view(shape)
-        return y
+    @torch.no_grad()
+    def load_float(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Start from a float layer.
 
-    def _terms(self, **geometry: object) -> Terms:
-        with torch.no_grad():
-            binary, scale = self.weight_binarizer(self.weight)
-        term = Term(
-            weight=binary.detach().to(torch.int8),
-            activation=self.activation_binarizer.threshold(),
-            scale=None if scale is None else scale.detach().float().clone(),
-            **geometry,  # type: ignore[arg-type]
-        )
-        return Terms((term,), None if self.bias is None else self.bias.detach().float().clone())
+        Args:
+            weight: (O, C/groups, kh, kw) or (O, C).
+            bias: (O,), or None.
+        """
+        self.weight.copy_(self.weight_binarizer.initial_latent(weight))
+        if self.bias is not None and bias is not None:
+            self.bias.copy_(bias)
+
+    @property
+    def ready(self) -> bool:
+        """Whether weights and activations are binary by now, or a schedule has still to harden them."""
+        return self.weight_binarizer.ready and self.activation_binarizer.ready
+
+    def check(self) -> None:
+        """Raise ValueError if the latent weight cannot be binarised: NaN, infinite, or without the spread the method needs."""
+        if not bool(torch.isfinite(self.weight).all()):
+            raise ValueError(
+                "Expected finite latent weights, but some are NaN or infinite. Cure: an earlier checkpoint."
+            )
+        self.weight_binarizer.check(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply.
+
+        Where no gradient is wanted the canonical form is computed: sums of ±1, exact integers in float32, then the scales.
+        Where one is, the scales go into the weight, which saves passes over the map; the two differ by rounding alone.
+
+        Args:
+            x: (N, in_channels, H, W) real; of a linear layer (N, in_features).
+
+        Returns:
+            (N, out_channels, H', W') real, or (N, out_features).
+        """
+        if not torch.is_grad_enabled() and self.ready:
+            return evaluate(self.terms(), x)
+        y = self.activation_binarizer.product(x, self.weight_binarizer(self.weight), self.geometry)
+        y = self.output_scale(y, x, self.geometry)
+        return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, *[1] * (y.dim() - 2))
+
+    @torch.no_grad()
+    def terms(self) -> Terms:
+        """The layer in canonical form, detached copies: every basis of the weight with every plane of the activation.
+
+        Raises:
+            ValueError: a schedule has not reached hard signs, the latent weight cannot be binarised, or the layer's scales are
+                tied to a size of input that is not fixed.
+        """
+        if not self.ready:
+            raise ValueError(
+                f"Expected a net whose training is finished, but method {self.method_name!r} has real values in it before. "
+                "Cure: train to the end, or set_progress(net, 1.0)."
+            )
+        self.check()
+        factor = self.output_scale.factor()
+        planes = self.activation_binarizer.planes()
+        geometry = self.geometry
+        terms = []
+        for basis in self.weight_binarizer.bases(self.weight.detach()):
+            signs = basis.signs.to(torch.int8)
+            for plane in planes:
+                scale = _multiply(basis.scale, plane.scale, factor, len(signs))
+                terms.append(
+                    Term(
+                        weight=signs,
+                        activation=plane.operand,
+                        scale=scale,
+                        stride=geometry.stride,
+                        padding=geometry.padding,
+                        dilation=geometry.dilation,
+                        groups=geometry.groups,
+                        pad_value=geometry.pad_value,
+                        window_mean=self.output_scale.window_mean,
+                    )
+                )
+        return Terms(tuple(terms), None if self.bias is None else self.bias.detach().float().clone(), geometry)
+
+
+def _multiply(weight: Tensor | None, plane: Tensor | None, factor: Tensor | None, outputs: int) -> Tensor | None:
+    """The scale of a term: (O,), (O, H', W') with a spatial factor, None for 1."""
+    given = [scale for scale in (weight, plane) if scale is not None]
+    if not given and factor is None:
+        return None
+    scale = torch.ones(outputs)
+    for part in given:
+        scale = scale.to(part.device) * part.detach().float()
+    if factor is None:
+        return scale
+    return scale * factor if factor.dim() == 1 else scale.view(-1, 1, 1) * factor
 
 
 class BinaryConv2d(_BinaryLayer):
-    """y = scale · (sign-like(x) ⊛ sign(W)) + bias, with the binarisers of a method.
+    """y = Σ scale · (A ⊛ B) + bias, with the binarisers of a method: A of the input, B of the latent weight, both ±1.
 
-    The convolution itself runs on ±1 values, so in float32 its sums are exact integers: what the XNOR kernel counts.
     The sign belongs to the layer: feed it a BatchNorm's output, never a ReLU's (whose every sign is +1).
 
     Args:
@@ -100,42 +181,18 @@ class BinaryConv2d(_BinaryLayer):
             )
         if pad_value not in PAD_VALUES:
             raise ValueError(f"Expected `pad_value` to be one of {PAD_VALUES}, but got {pad_value!r}.")
-        super().__init__(in_channels, (out_channels, in_channels // groups, *kernel), bias, method)
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = kernel
-        self.stride = _pair("stride", stride, 1)
-        self.padding = _pair("padding", padding, 0)
-        self.dilation = _pair("dilation", dilation, 1)
-        self.groups = groups
-        self.pad_value = pad_value
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve.
-
-        Args:
-            x: (N, in_channels, H, W) real.
-
-        Returns:
-            (N, out_channels, H', W') real.
-        """
-        signs = self.activation_binarizer(x)
-        weight, scale = self.weight_binarizer(self.weight)
-        padding = self.padding
-        if self.pad_value != 0 and padding != (0, 0):
-            signs = F.pad(signs, (padding[1], padding[1], padding[0], padding[0]), value=float(self.pad_value))
-            padding = (0, 0)
-        y = F.conv2d(signs, weight.to(signs.dtype), None, self.stride, padding, self.dilation, self.groups)
-        return self._rescale(y, scale)
-
-    def terms(self) -> Terms:
-        """The layer in canonical form, detached copies."""
-        return self._terms(
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-            pad_value=self.pad_value,
+        geometry = Geometry(
+            kernel,
+            _pair("stride", stride, 1),
+            _pair("padding", padding, 0),
+            _pair("dilation", dilation, 1),
+            groups,
+            pad_value,
         )
+        super().__init__(LayerShape(out_channels, in_channels, kernel, groups), geometry, bias, method)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.padding = geometry.kernel, geometry.stride, geometry.padding
+        self.dilation, self.groups, self.pad_value = geometry.dilation, groups, pad_value
 
     def extra_repr(self) -> str:
         """Geometry and method, as torch prints a convolution."""
@@ -162,22 +219,46 @@ class BinaryLinear(_BinaryLayer):
     def __init__(self, in_features: int, out_features: int, bias: bool = False, method: str | Method = "react") -> None:
         if min(in_features, out_features) < 1:
             raise ValueError(f"Expected feature counts >= 1, but got {in_features} and {out_features}.")
-        super().__init__(in_features, (out_features, in_features), bias, method)
+        super().__init__(LayerShape(out_features, in_features, linear=True), LinearGeometry(), bias, method)
         self.in_features, self.out_features = in_features, out_features
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply `x`, (..., in_features) real; gives (..., out_features)."""
         if x.dim() != 2:  # per-feature thresholds and scales lie along dimension 1
-            rows: Tensor = self(x.reshape(-1, self.in_features))
+            rows: Tensor = super().forward(x.reshape(-1, self.in_features))
             return rows.view(*x.shape[:-1], self.out_features)
-        signs = self.activation_binarizer(x)
-        weight, scale = self.weight_binarizer(self.weight)
-        return self._rescale(F.linear(signs, weight.to(signs.dtype)), scale)
-
-    def terms(self) -> Terms:
-        """The layer in canonical form, detached copies."""
-        return self._terms()
+        return super().forward(x)
 
     def extra_repr(self) -> str:
         """Sizes and method."""
         return f"{self.in_features}, {self.out_features}, method={self.method_name}"
+
+
+@torch.no_grad()
+def tie_to_size(module: nn.Module, example: Tensor) -> None:
+    """Fix the input size of a net whose method has spatial scales (XNOR-Net++, cases 2 to 4); other nets are left alone.
+
+    Args:
+        module: the net, which is run once.
+        example: its input, (1, ...); only the size counts.
+    """
+
+    def tie(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, BinaryConv2d)
+        assert isinstance(layer.output_scale, SpatialScale)
+        layer.output_scale.tie(*layer.geometry.output_size((inputs[0].shape[2], inputs[0].shape[3])))
+
+    handles = [
+        layer.register_forward_pre_hook(tie)
+        for layer in module.modules()
+        if isinstance(layer, BinaryConv2d) and isinstance(layer.output_scale, SpatialScale)
+    ]
+    training = {part: part.training for part in module.modules()}
+    try:
+        if handles:
+            module.eval()(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for part, flag in training.items():
+            part.training = flag

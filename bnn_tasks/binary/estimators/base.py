@@ -35,7 +35,7 @@ class _SignWithSurrogate(torch.autograd.Function):
 
 
 class Estimator(nn.Module):
-    """sign(x) forward, ``surrogate_gradient`` backward. Stateless: one object may serve many layers."""
+    """sign(x) forward, ``surrogate_gradient`` backward. It owns no parameter: one object may serve many layers."""
 
     def surrogate_gradient(self, x: Tensor) -> Tensor:
         """g(x), the stand-in for d sign/dx, elementwise.
@@ -45,31 +45,16 @@ class Estimator(nn.Module):
         """
         raise NotImplementedError
 
+    def multiply_(self, grad: Tensor, x: Tensor) -> Tensor:
+        """grad · g(x), computed into `grad` where that saves memory.
+
+        Args:
+            grad: the gradient of sign(x), which may be overwritten.
+            x: the value whose sign was taken, of the same shape.
+        """
+        return grad.mul_(self.surrogate_gradient(x))
+
     def forward(self, x: Tensor) -> Tensor:
         """Binarise `x`, any shape, to ±1 of the same dtype."""
         result: Tensor = _SignWithSurrogate.apply(x, self)
         return result
-
-
-class STE(Estimator):
-    """Identity straight-through estimator: g(x) = 1 (Courbariaux et al., BinaryConnect, 2015)."""
-
-    def surrogate_gradient(self, x: Tensor) -> Tensor:
-        """g(x) = 1."""
-        return torch.ones_like(x)
-
-
-class ClippedSTE(Estimator):
-    """Clipped straight-through estimator: g(x) = 1 if abs(x) <= 1, else 0 (Courbariaux et al., BNN, 2016, eq. 4)."""
-
-    def surrogate_gradient(self, x: Tensor) -> Tensor:
-        """g(x) = 1 where abs(x) <= 1, else 0."""
-        return (x.abs() <= 1).to(x.dtype)
-
-
-class ApproxSign(Estimator):
-    """Derivative of the piecewise quadratic ApproxSign: g(x) = max(0, 2 - 2·abs(x)) (Liu et al., Bi-Real Net, 2018)."""
-
-    def surrogate_gradient(self, x: Tensor) -> Tensor:
-        """g(x) = max(0, 2 - 2·abs(x))."""
-        return x.abs().mul_(-2).add_(2).clamp_min_(0)

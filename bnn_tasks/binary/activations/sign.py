@@ -1,0 +1,101 @@
+"""One plane of signs, and no binarisation at all."""
+
+import torch
+from torch import Tensor, nn
+
+from bnn_tasks.binary.activations.base import ActivationBinarizer, Plane
+from bnn_tasks.binary.estimators import Estimator
+from bnn_tasks.binary.geometry import Geometry
+from bnn_tasks.binary.product import signed_product
+from bnn_tasks.binary.terms import Real, Threshold
+
+
+class SignActivation(ActivationBinarizer):
+    """A = sign(x) (Courbariaux et al., BNN, 2016).
+
+    Args:
+        estimator: the surrogate gradient.
+    """
+
+    def __init__(self, estimator: Estimator) -> None:
+        super().__init__()
+        self.estimator = estimator
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Binarise `x`, any shape."""
+        signs: Tensor = self.estimator(x)
+        return signs
+
+    def planes(self) -> list[Plane]:
+        """One, with threshold zero for every channel."""
+        return [Plane(Threshold())]
+
+    def product(self, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+        """In one step."""
+        return signed_product(x, weight, self.estimator, geometry)
+
+
+class RSign(ActivationBinarizer):
+    """A = sign(x - θ_c) with one learned threshold a channel (Liu et al., ReActNet, 2020, eq. 1).
+
+    Args:
+        channels: C, the size of dimension 1 of the input.
+        estimator: the surrogate gradient, evaluated at x - θ.
+    """
+
+    def __init__(self, channels: int, estimator: Estimator) -> None:
+        super().__init__()
+        self.estimator = estimator
+        self.theta = nn.Parameter(torch.zeros(channels))
+
+    def _shifted(self, x: Tensor) -> Tensor:
+        return x - self.theta.to(x.dtype).view(-1, *[1] * (x.dim() - 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Binarise `x`, (N, C, ...)."""
+        signs: Tensor = self.estimator(self._shifted(x))
+        return signs
+
+    def planes(self) -> list[Plane]:
+        """One, with θ; in IEEE arithmetic x - θ >= 0 and x >= θ are the same statement."""
+        return [Plane(Threshold(self.theta.detach().float().clone()))]
+
+    def product(self, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+        """In one step."""
+        return signed_product(self._shifted(x), weight, self.estimator, geometry)
+
+
+class ScaledSign(SignActivation):
+    """A = sign(x), the gradient taken at x / std(x) of every image in training (Xu et al., ReCU, 2021).
+
+    The released code divides in training only; the sign, and so evaluation, does not see the division.
+
+    Args:
+        estimator: the surrogate gradient, evaluated at x / std.
+    """
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        # The floor is for constant images: their values are all alike, and their gradient should stay finite.
+        return x / x.flatten(1).std(dim=1).clamp_min(1e-5).to(x.dtype).view(-1, *[1] * (x.dim() - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Binarise `x`, (N, C, ...)."""
+        return super().forward(self._scaled(x))
+
+    def product(self, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+        """In one step."""
+        return super().product(self._scaled(x), weight, geometry)
+
+
+class RealActivation(ActivationBinarizer):
+    """A = x: the activation stays real, only the weight is binary (BinaryConnect, BWN)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` itself."""
+        return x
+
+    def planes(self) -> list[Plane]:
+        """One, real."""
+        return [Plane(Real())]

@@ -1,0 +1,63 @@
+"""Activations that are real at first and signs at the end."""
+
+import torch
+from torch import Tensor
+
+from bnn_tasks.binary.activations.base import ActivationBinarizer, Plane
+from bnn_tasks.binary.estimators import STE, sign
+from bnn_tasks.binary.progress import Scheduled, exponential
+from bnn_tasks.binary.terms import Threshold
+
+
+class TanhActivation(Scheduled, ActivationBinarizer):
+    """A = tanh(ν·x), forward too; ν grows with the progress, and at its end A = sign(x) (Lahoud et al., Self-Binarizing Networks, 2019).
+
+    Args:
+        nu_start: ν at the start, > 0.
+        nu_end: ν at the end, > 0; there the sign takes over.
+    """
+
+    def __init__(self, nu_start: float = 1.0, nu_end: float = 100.0) -> None:
+        super().__init__()
+        self.nu_start, self.nu_end = nu_start, nu_end
+
+    @property
+    def ready(self) -> bool:
+        """At the end of training."""
+        return bool(self.progress >= 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """tanh(ν·x) of `x`, any shape; its sign, with the gradient of the tanh, once ``ready``."""
+        soft = torch.tanh(x * exponential(self.progress, self.nu_start, self.nu_end))
+        return soft + (sign(x) - soft).detach() if self.ready else soft
+
+    def planes(self) -> list[Plane]:
+        """One, with threshold zero."""
+        return [Plane(Threshold())]
+
+
+class TwoPhaseSign(Scheduled, ActivationBinarizer):
+    """Phase 1: A = tanh(x). Phase 2: A = sign(x), gradient 1 (Kim & Smaragdis, Bitwise Neural Networks, 2016).
+
+    Args:
+        switch: progress at which phase 2 begins, in (0, 1].
+    """
+
+    def __init__(self, switch: float = 0.5) -> None:
+        super().__init__()
+        self.switch = switch
+        self.estimator = STE()
+
+    @property
+    def ready(self) -> bool:
+        """In phase 2."""
+        return bool(self.progress >= self.switch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Squash or binarise `x`, any shape."""
+        result: Tensor = self.estimator(x) if self.ready else torch.tanh(x)
+        return result
+
+    def planes(self) -> list[Plane]:
+        """One, with threshold zero."""
+        return [Plane(Threshold())]

@@ -1,0 +1,84 @@
+"""sign(x) ⊛ W as one autograd step, which keeps x alone for backward.
+
+Written as two steps, autograd would keep x for the surrogate and sign(x) for the gradient of W: twice a real layer's
+memory. The signs are cheap to take again.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnn_tasks.binary.estimators import Estimator
+from bnn_tasks.binary.geometry import Geometry
+
+# Elements that the passes over a map work on at a time: in bfloat16 and float32 alike they stay in a core's cache.
+CHUNK = 1 << 17
+
+
+def _chunks(x: Tensor) -> list[Tensor]:
+    rows = max(1, CHUNK * len(x) // max(x.numel(), 1))
+    return list(x.split(rows))
+
+
+def _signs(x: Tensor) -> Tensor:
+    """sign(x), chunk by chunk."""
+    signs = torch.empty_like(x)
+    minus = x.new_full((), -1)
+    for source, target in zip(_chunks(x), _chunks(signs)):
+        torch.ge(source, 0, out=target)
+        torch.add(minus, target, alpha=2, out=target)
+    return signs
+
+
+class _SignedConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, estimator: Estimator, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.estimator, ctx.geometry = estimator, geometry
+        return geometry.product(_signs(x), weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        x, weight = ctx.saved_tensors
+        geometry: Geometry = ctx.geometry
+        mask = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+            grad,
+            _signs(x),
+            weight,
+            None,
+            geometry.stride,
+            geometry.padding,
+            geometry.dilation,
+            False,
+            (0, 0),
+            geometry.groups,
+            mask,
+        )
+        if mask[0]:
+            for source, target in zip(_chunks(x), _chunks(grad_x)):
+                scaled = ctx.estimator.multiply_(target, source)
+                if scaled is not target:
+                    target.copy_(scaled)
+        return grad_x if mask[0] else None, grad_weight if mask[1] else None, None, None
+
+
+def signed_product(x: Tensor, weight: Tensor, estimator: Estimator, geometry: Geometry) -> Tensor:
+    """sign(x) ⊛ W with the estimator's gradient at x.
+
+    Args:
+        x: (N, C, H, W) or (N, C) real.
+        weight: effective weight, (O, C/groups, kh, kw) or (O, C).
+        estimator: the surrogate gradient of the sign.
+        geometry: of the layer.
+    """
+    if x.dim() == 4 and geometry.pads_with_zeros:
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        # Autocast does not look inside: both operands have one dtype, and the product keeps it.
+        with torch.autocast(x.device.type, enabled=False):
+            result: Tensor = _SignedConvolution.apply(x, weight.to(x.dtype), estimator, geometry)
+            return result
+    signs = estimator(x)
+    return geometry.product(signs, weight.to(signs.dtype))
