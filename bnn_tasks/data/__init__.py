@@ -4,19 +4,50 @@ from bnn_tasks.data.augment import Augment
 from bnn_tasks.data.base import DetectionData
 from bnn_tasks.data.batch import DetectionBatch, DetectionTarget
 from bnn_tasks.data.check import Report, check
+from bnn_tasks.data.classification import (
+    BatchAugment,
+    CIFAR10Data,
+    CIFAR100Data,
+    ClassificationBatch,
+    ClassificationData,
+    ClassificationReport,
+    CropFlip,
+    ImageFolderData,
+    MNISTData,
+    PictureAugment,
+    RandomResizedCrop,
+    Sample,
+)
 from bnn_tasks.data.coco import CocoDetectionData
 from bnn_tasks.data.findings import DataError
-from bnn_tasks.data.synthetic import SyntheticDetectionData
+from bnn_tasks.data.module import ImageData
+from bnn_tasks.data.report import DataReport
+from bnn_tasks.data.synthetic import SyntheticClassificationData, SyntheticDetectionData
 from bnn_tasks.data.voc import VOCDetectionData
 
 __all__ = [
     "Augment",
+    "BatchAugment",
+    "CIFAR10Data",
+    "CIFAR100Data",
+    "ClassificationBatch",
+    "ClassificationData",
+    "ClassificationReport",
     "CocoDetectionData",
+    "CropFlip",
     "DataError",
+    "DataReport",
     "DetectionBatch",
     "DetectionData",
     "DetectionTarget",
+    "ImageData",
+    "ImageFolderData",
+    "MNISTData",
+    "PictureAugment",
+    "RandomResizedCrop",
     "Report",
+    "Sample",
+    "SyntheticClassificationData",
     "SyntheticDetectionData",
     "VOCDetectionData",
     "check",

@@ -1,27 +1,24 @@
 """The data module that every detection set shares: canvases, batches, ground truth; no file format."""
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
 
 from bnn_tasks.data.augment import Augment
 from bnn_tasks.data.batch import collate
 from bnn_tasks.data.buckets import BucketBatchSampler
+from bnn_tasks.data.check import Report, check
 from bnn_tasks.data.dataset import DetectionDataset, Record
 from bnn_tasks.data.findings import DataError, Findings, StrictFindings
-from bnn_tasks.runtime.images import Resize
+from bnn_tasks.data.module import STAGES, ImageData, check_split
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
-STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
-
-class DetectionData(LightningDataModule, ABC):
+class DetectionData(ImageData):
     """Detection sets for training and evaluation; predict reads the test split.
 
     A subclass reads its format in ``read`` and says its classes. Shuffling and augmentation draw from torch's random
@@ -49,22 +46,9 @@ class DetectionData(LightningDataModule, ABC):
         num_workers: int = 0,
         train_augment: Augment | None = None,
     ) -> None:
-        super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}")
-        if num_workers < 0:
-            raise ValueError(f"Expected `num_workers` to be at least 0, but got {num_workers}")
-        self.root = Path(root)
-        self.resize = Resize(tuple((height, width) for height, width in sizes), rule)
-        self.batch_size = batch_size
-        self.num_workers = num_workers
+        super().__init__(root, sizes, rule, batch_size, num_workers)
         self.train_augment = train_augment
         self._records: dict[str, list[Record]] = {}
-
-    @property
-    @abstractmethod
-    def class_names(self) -> list[str]:
-        """The K class names in label order; known before ``setup``."""
 
     @property
     @abstractmethod
@@ -92,8 +76,7 @@ class DetectionData(LightningDataModule, ABC):
         Raises:
             DataError: what is wrong with the set; the first of it.
         """
-        if split not in SPLITS:
-            raise ValueError(f"Expected `split` to be one of {SPLITS}, but got {split!r}")
+        check_split(split)
         if split not in self._records:
             findings = StrictFindings()
             records = self.read(split, findings)
@@ -184,3 +167,7 @@ class DetectionData(LightningDataModule, ABC):
                 )
         categories = [{"id": id_, "name": name} for id_, name in zip(self.category_ids, self.class_names)]
         return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+    def check(self) -> Report:
+        """Read every annotation and every image of every split and list everything that is wrong; nothing stops it."""
+        return check(self)

@@ -1,19 +1,22 @@
 """Reads a whole detection set and lists everything that is wrong with it."""
 
-from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnn_tasks.data.base import SPLITS, DetectionData
 from bnn_tasks.data.dataset import Record
 from bnn_tasks.data.findings import DataError, Findings
-from bnn_tasks.runtime.images import ImageError, Resize, Size, read_image
+from bnn_tasks.data.module import SPLITS
+from bnn_tasks.data.report import DataReport, format_counts
+from bnn_tasks.runtime.images import ImageError, Resize, read_image
+
+if TYPE_CHECKING:
+    from bnn_tasks.data.base import DetectionData
 
 SMALL_SIDE = 8  # canvas pixels; a feature map of stride 8, the finest of a usual detector, has one value for it
 SMALL_SHARE = 0.05
 GREY_SHARE = 0.25
-SIZES_SHOWN = 5
 
 
 @dataclass
@@ -36,45 +39,29 @@ class SplitSummary:
 
 
 @dataclass
-class Report:
-    """What a set contains, and what is wrong with it.
+class Report(DataReport):
+    """What a detection set contains, and what is wrong with it.
 
     Attributes:
-        class_names: in label order.
         splits: by name; one that repeats another or cannot be read is not here.
-        image_sizes: how many images have each (height, width).
-        errors: what must be put right before training.
-        warnings: what was dealt with, but may not be meant.
-        suggestions: what may make training better.
     """
 
-    class_names: list[str] = field(default_factory=list)
     splits: dict[str, SplitSummary] = field(default_factory=dict)
-    image_sizes: Counter[Size] = field(default_factory=Counter)
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    suggestions: list[str] = field(default_factory=list)
 
-    def __str__(self) -> str:
-        width = max([len(name) for name in self.class_names] + [10])
-        lines = [" ".join([" " * width, *(f"{split:>8}" for split in self.splits)])] if self.splits else []
-        for title in ("images", "empty", "difficult", "crowd"):
-            counts = [f"{getattr(summary, title):>8}" for summary in self.splits.values()]
-            lines.append(" ".join([f"{title:<{width}}", *counts]))
-        for label, name in enumerate(self.class_names):
-            lines.append(" ".join([f"{name:<{width}}", *(f"{s.objects[label]:>8}" for s in self.splits.values())]))
-        if self.image_sizes:
-            common = self.image_sizes.most_common(SIZES_SHOWN)
-            shown = ", ".join(f"{height}x{size_width}: {count}" for (height, size_width), count in common)
-            rest = len(self.image_sizes) - len(common)
-            lines.append(f"image sizes (height x width): {shown}" + (f", and {rest} more" if rest else ""))
-        for title, messages in (("error", self.errors), ("warning", self.warnings), ("suggestion", self.suggestions)):
-            lines.append(f"{len(messages)} {title}{'' if len(messages) == 1 else 's'}")
-            lines.extend(f"  {message}" for message in messages)
-        return "\n".join(lines)
+    def table(self) -> list[str]:
+        """Return a line a count and one a class."""
+        summaries = self.splits.values()
+        rows = [
+            ("images", [summary.images for summary in summaries]),
+            ("empty", [summary.empty for summary in summaries]),
+            ("difficult", [summary.difficult for summary in summaries]),
+            ("crowd", [summary.crowd for summary in summaries]),
+        ]
+        rows += [(name, [int(s.objects[label]) for s in summaries]) for label, name in enumerate(self.class_names)]
+        return format_counts(list(self.splits), rows)
 
 
-def check(data: DetectionData) -> Report:
+def check(data: "DetectionData") -> Report:
     """Read every annotation and every image of every split; nothing stops it.
 
     Args:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from bnn_tasks.data.base import SPLITS, DetectionData
+from bnn_tasks.data.base import DetectionData
 from bnn_tasks.data.coco_file import CocoFile, CocoImage, read_coco
 from bnn_tasks.data.dataset import Record
 from bnn_tasks.data.findings import DataError, Findings
+from bnn_tasks.data.module import SPLITS
 
 log = logging.getLogger(__name__)
 

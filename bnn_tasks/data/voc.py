@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bnn_tasks.data.base import SPLITS, DetectionData
+from bnn_tasks.data.base import DetectionData
 from bnn_tasks.data.dataset import Record
 from bnn_tasks.data.findings import DataError, Findings
+from bnn_tasks.data.module import SPLITS
 from bnn_tasks.data.voc_files import VOCFiles
 from bnn_tasks.data.voc_xml import VOCAnnotation, VOCObject, read_annotation
 from bnn_tasks.runtime.images import ImageError, Size, image_size

@@ -1,7 +1,8 @@
-"""A generated detection set: what the tests and a first run train on."""
+"""Generated sets: what the tests and a first run train on."""
 
-from bnn_tasks.data.synthetic.module import SyntheticDetectionData
+from bnn_tasks.data.synthetic.class_folders import generate_classes
+from bnn_tasks.data.synthetic.module import SyntheticClassificationData, SyntheticDetectionData
 from bnn_tasks.data.synthetic.shapes import SHAPES
 from bnn_tasks.data.synthetic.writer import generate
 
-__all__ = ["SHAPES", "SyntheticDetectionData", "generate"]
+__all__ = ["SHAPES", "SyntheticClassificationData", "SyntheticDetectionData", "generate", "generate_classes"]

@@ -2,8 +2,9 @@
 
 import argparse
 
+from bnn_tasks.data.synthetic.once import DEFAULT_CLASSES
 from bnn_tasks.data.synthetic.shapes import SHAPES
-from bnn_tasks.data.synthetic.writer import DEFAULT_CLASSES, generate
+from bnn_tasks.data.synthetic.writer import generate
 
 
 def main() -> None:

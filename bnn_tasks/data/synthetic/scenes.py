@@ -1,4 +1,4 @@
-"""One generated picture: a textured background, clutter, and overlapping shapes."""
+"""One generated picture: a textured background, clutter, and overlapping shapes, or one shape alone."""
 
 import math
 from collections.abc import Sequence
@@ -15,6 +15,8 @@ MAX_OBJECTS = 7
 RADIUS = (0.06, 0.24)  # of the picture's shorter side, log-uniform
 LEAST_VISIBLE = 0.25  # an object of which less is seen is left out
 DIFFICULT_VISIBLE = 0.5  # an object of which less is seen is difficult
+PORTRAIT_RADIUS = (0.25, 0.38)  # of the picture's shorter side
+PORTRAIT_MARGIN = 1.3  # radii between centre and edge: a stretched star's longest arm
 CONTRAST = 80.0  # least distance of an object's colours from the background's mean, of 441
 
 
@@ -62,16 +64,46 @@ def scene(
     drawn = [_draw(rng, height, width, classes[int(rng.integers(len(classes)))]) for _ in range(count)]
     kept = [(shape, share) for shape, share in zip(drawn, _visible(drawn, height, width)) if share >= LEAST_VISIBLE]
     for shape, _ in kept:
-        inner = canvas[shape.rows, shape.columns]
-        alpha = shape.alpha[..., None] / np.float32(255)
-        inner += alpha * (paint(rng, inner.shape[0], inner.shape[1], _contrasting(rng, mean)) - inner)
+        _paint_over(rng, canvas, shape, mean)
     # Left-out shapes hid nothing from those they were behind, so the shares of the others can only have grown.
     shares = _visible([shape for shape, _ in kept], height, width)
-    canvas += rng.standard_normal((height, width, 1), np.float32) * rng.uniform(0, 8)
     objects = [
         SceneObject(shape.name, _box(shape), share < DIFFICULT_VISIBLE) for (shape, _), share in zip(kept, shares)
     ]
-    return Image.fromarray(np.rint(canvas).clip(0, 255).astype(np.uint8)), objects
+    return _finish(rng, canvas), objects
+
+
+def portrait(rng: np.random.Generator, height: int, width: int, name: str) -> Image.Image:
+    """Draw a picture of one shape, whole and large.
+
+    Args:
+        rng: random numbers; the same ones give the same picture.
+        height: pixels.
+        width: pixels.
+        name: a key of ``SHAPES``.
+
+    Returns:
+        The RGB picture.
+    """
+    canvas = _background(rng, height, width)
+    radius = min(height, width) * rng.uniform(*PORTRAIT_RADIUS)
+    margin = radius * PORTRAIT_MARGIN
+    centre = (rng.uniform(margin, width - margin), rng.uniform(margin, height - margin))
+    polygon = place(name, centre, radius, math.exp(rng.uniform(-0.15, 0.15)), rng.uniform(0, 2 * math.pi))
+    _paint_over(rng, canvas, _inside(name, polygon, height, width), canvas.mean((0, 1)))
+    return _finish(rng, canvas)
+
+
+def _paint_over(rng: np.random.Generator, canvas: np.ndarray, shape: _Drawn, mean: np.ndarray) -> None:
+    inner = canvas[shape.rows, shape.columns]
+    alpha = shape.alpha[..., None] / np.float32(255)
+    inner += alpha * (paint(rng, inner.shape[0], inner.shape[1], _contrasting(rng, mean)) - inner)
+
+
+def _finish(rng: np.random.Generator, canvas: np.ndarray) -> Image.Image:
+    """Add grain; float32 0..255 to a picture."""
+    canvas += rng.standard_normal((*canvas.shape[:2], 1), np.float32) * rng.uniform(0, 8)
+    return Image.fromarray(np.rint(canvas).clip(0, 255).astype(np.uint8))
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -98,6 +130,11 @@ def _draw(rng: np.random.Generator, height: int, width: int, name: str) -> _Draw
     margin = 0.4 * radius
     centre = (rng.uniform(margin, width - margin), rng.uniform(margin, height - margin))
     polygon = place(name, centre, radius, math.exp(rng.uniform(-0.25, 0.25)), rng.uniform(0, 2 * math.pi))
+    return _inside(name, polygon, height, width)
+
+
+def _inside(name: str, polygon: np.ndarray, height: int, width: int) -> _Drawn:
+    """The part of a shape that is in the picture."""
     alpha, x, y = mask(polygon)
     x0, y0 = max(x, 0), max(y, 0)
     inside = alpha[y0 - y : height - y, x0 - x : width - x]

@@ -1,25 +1,16 @@
 """Writes a generated set in VOC's layout."""
 
-import json
-import shutil
-import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bnn_tasks.data.findings import DataError
+from bnn_tasks.data.synthetic.once import DEFAULT_CLASSES, TURN, check_settings, write_once
 from bnn_tasks.data.synthetic.scenes import SceneObject, scene
-from bnn_tasks.data.synthetic.shapes import SHAPES
 from bnn_tasks.runtime.images import Size
 
-DEFAULT_CLASSES = ("circle", "square", "triangle")
-SETTINGS = "synthetic.json"
 VERSION = 1  # of the pictures; raised whenever the same seed would draw others
-TURN = ("train", "train", "train", "val", "test")  # image i belongs to TURN[i % 5]
-SMALLEST_SIDE = 32
 
 
 def generate(
@@ -49,42 +40,10 @@ def generate(
     root = Path(root)
     if images < len(TURN):
         raise ValueError(f"Expected `images` to be at least {len(TURN)}, one for each turn, but got {images}")
-    if len(size) != 2 or min(size) < SMALLEST_SIDE:
-        raise ValueError(f"Expected `size` to be (height, width), each at least {SMALLEST_SIDE}, but got {size}")
-    if seed < 0:
-        raise ValueError(f"Expected `seed` to be at least 0, but got {seed}")
-    if not classes or len(set(classes)) < len(classes) or not set(classes) <= set(SHAPES):
-        raise ValueError(f"Expected `classes` to be some of {sorted(SHAPES)}, but got {classes}")
+    check_settings(size, seed, classes)
     height, width = size
     settings = {"version": VERSION, "images": images, "size": [height, width], "seed": seed, "classes": list(classes)}
-    if _is_there(root, settings):
-        return
-    root.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        work.chmod(0o755)  # mkdtemp's folder is private
-        _write(work, images, size, seed, classes)
-        (work / SETTINGS).write_text(json.dumps(settings) + "\n", "utf-8")
-        work.rename(root)
-    except OSError:
-        if not _is_there(root, settings):  # else another process was faster
-            raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _is_there(root: Path, settings: dict[str, Any]) -> bool:
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    try:
-        found = json.loads((root / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = None
-    if found != settings:
-        raise DataError(
-            f"{root}: holds something else ({found or 'no generated set'}); delete it or choose another root"
-        )
-    return True
+    write_once(root, settings, lambda folder: _write(folder, images, size, seed, classes))
 
 
 def _write(root: Path, images: int, size: Size, seed: int, classes: Sequence[str]) -> None:
