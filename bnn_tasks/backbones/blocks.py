@@ -1,23 +1,22 @@
-"""ResNet's basic blocks of two 3×3 convolutions: real, plain binary, and with a real path around every convolution."""
+"""ResNet's basic blocks of two 3×3 convolutions with one shortcut around both, and the table of all basic blocks."""
 
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bnn_tasks.backbones.units import BiRealUnit, PlainUnit, ReActUnit, RealUnit, shortcut
-from bnn_tasks.binary import Method
+from bnn_tasks.backbones.block import Block
+from bnn_tasks.backbones.paths import shortcut
+from bnn_tasks.backbones.unit_blocks import BiRealBlock, ClippedBlock, GatedBlock, MaxoutBlock, PReLUBlock, ReActBlock
+from bnn_tasks.backbones.units import PlainUnit, RealUnit, WeightOnlyUnit, weights_only
+from bnn_tasks.binary import BinaryConv2d, Method
 
-
-class Block(nn.Module):
-    """Base class of the basic blocks: (N, in, H, W) -> (N, out, ⌈H/s⌉, ⌈W/s⌉).
-
-    Attributes:
-        signed_input: whether the block takes the sign of its input, so that no ReLU may come before it.
-        float_names: where torchvision's BasicBlock parameters go, prefix -> prefix.
-    """
-
-    signed_input: ClassVar[bool]
-    float_names: ClassVar[dict[str, str]]
+_UNIT_NAMES = {
+    "conv1": "first.conv",
+    "bn1": "first.bn",
+    "conv2": "second.conv",
+    "bn2": "second.bn",
+}
+_SHORTCUT_NAMES = {"downsample.conv": "shortcut.conv", "downsample.bn": "shortcut.bn"}
 
 
 class RealBlock(Block):
@@ -27,23 +26,18 @@ class RealBlock(Block):
         in_channels: channels of the input.
         out_channels: channels of the output.
         stride: stride of the first convolution.
+        dilation: distance of the convolutions' taps.
     """
 
     signed_input = False
-    float_names: ClassVar = {
-        "conv1": "conv1",
-        "bn1": "bn1",
-        "conv2": "second.conv",
-        "bn2": "second.bn",
-        "downsample.conv": "shortcut.conv",
-        "downsample.bn": "shortcut.bn",
-    }
+    binary = False
+    float_names: ClassVar = {**_UNIT_NAMES, "conv1": "conv1", "bn1": "bn1", **_SHORTCUT_NAMES}
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.conv1: nn.Module = nn.Conv2d(in_channels, out_channels, 3, stride, dilation, dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
-        self.second = RealUnit(out_channels, out_channels)
+        self.second = RealUnit(out_channels, out_channels, dilation=dilation)
         self.shortcut = shortcut(in_channels, out_channels, stride)
         self.activation = nn.ReLU()
 
@@ -53,12 +47,28 @@ class RealBlock(Block):
         return y
 
 
-_UNIT_NAMES = {
-    "conv1": "first.conv",
-    "bn1": "first.bn",
-    "conv2": "second.conv",
-    "bn2": "second.bn",
-}
+class WeightOnlyBlock(RealBlock):
+    """`RealBlock` with binary weights: what BinaryConnect and BWN, which have no sign on activations, need.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: stride of the first convolution.
+        method: how weights become ±1; one that leaves activations real.
+        dilation: distance of the convolutions' taps.
+
+    Raises:
+        ValueError: the method is unknown or binarises activations.
+    """
+
+    binary = True
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 1, method: str | Method = "bwn", dilation: int = 1
+    ) -> None:
+        super().__init__(in_channels, out_channels, stride, dilation)
+        self.conv1 = BinaryConv2d(in_channels, out_channels, 3, stride, dilation, dilation, method=weights_only(method))
+        self.second = WeightOnlyUnit(out_channels, out_channels, 1, method, dilation=dilation)
 
 
 class PlainBlock(Block):
@@ -71,19 +81,21 @@ class PlainBlock(Block):
         out_channels: channels of the output.
         stride: stride of the first convolution.
         method: how weights and activations become ±1.
+        dilation: distance of the convolutions' taps.
+
+    Raises:
+        ValueError: the method is unknown or binarises weights only.
     """
 
     signed_input = True
-    float_names: ClassVar = {
-        **_UNIT_NAMES,
-        "downsample.conv": "shortcut.conv",
-        "downsample.bn": "shortcut.bn",
-    }
+    float_names: ClassVar = {**_UNIT_NAMES, **_SHORTCUT_NAMES}
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, method: str | Method = "xnor") -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 1, method: str | Method = "xnor", dilation: int = 1
+    ) -> None:
         super().__init__()
-        self.first = PlainUnit(in_channels, out_channels, stride, method)
-        self.second = PlainUnit(out_channels, out_channels, 1, method)
+        self.first = PlainUnit(in_channels, out_channels, stride, method, dilation=dilation)
+        self.second = PlainUnit(out_channels, out_channels, 1, method, dilation=dilation)
         self.shortcut = shortcut(in_channels, out_channels, stride)
         self.activation = nn.Hardtanh()
 
@@ -93,61 +105,14 @@ class PlainBlock(Block):
         return y
 
 
-class BiRealBlock(Block):
-    """Two `BiRealUnit`: a shortcut around every binary convolution (Liu et al., Bi-Real Net, 2018).
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        stride: stride of the first convolution.
-        method: how weights and activations become ±1.
-    """
-
-    signed_input = True
-    float_names: ClassVar = {
-        **_UNIT_NAMES,
-        "downsample.conv": "first.shortcut.conv",
-        "downsample.bn": "first.shortcut.bn",
-    }
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, method: str | Method = "bireal") -> None:
-        super().__init__()
-        self.first = BiRealUnit(in_channels, out_channels, stride, method)
-        self.second = BiRealUnit(out_channels, out_channels, 1, method)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply to `x`, (N, in_channels, H, W)."""
-        y: Tensor = self.second(self.first(x))
-        return y
-
-
-class ReActBlock(Block):
-    """Two `ReActUnit`: a shortcut around every binary convolution, RPReLU after it (Liu et al., ReActNet, 2020).
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        stride: stride of the first convolution.
-        method: how weights and activations become ±1.
-    """
-
-    signed_input = True
-    float_names = BiRealBlock.float_names
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, method: str | Method = "react") -> None:
-        super().__init__()
-        self.first = ReActUnit(in_channels, out_channels, stride, method)
-        self.second = ReActUnit(out_channels, out_channels, 1, method)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply to `x`, (N, in_channels, H, W)."""
-        y: Tensor = self.second(self.first(x))
-        return y
-
-
 BLOCKS: dict[str, type[Block]] = {
     "real": RealBlock,
+    "weight_only": WeightOnlyBlock,
     "plain": PlainBlock,
     "bireal": BiRealBlock,
     "react": ReActBlock,
+    "prelu": PReLUBlock,
+    "clipped": ClippedBlock,
+    "maxout": MaxoutBlock,
+    "gated": GatedBlock,
 }

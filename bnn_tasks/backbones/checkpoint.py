@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnn_tasks.backbones.blocks import Block
+from bnn_tasks.backbones.block import Block
 from bnn_tasks.backbones.resnet import ResNet
+from bnn_tasks.binary import BinaryConv2d
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 _log = logging.getLogger(__name__)
 _DOWNSAMPLE = re.compile(r"downsample\.(\d+)\.(.+)")
 # What a float net does not have, and BatchNorm's counter, which checkpoints from before torch 0.4.1 lack.
-_OPTIONAL = re.compile(r"(theta|scale|activation\.\w+(\.\w+)?|num_batches_tracked)$")
+_OPTIONAL = re.compile(r"((^|\.)(\w+_binarizer|output_scale|activation|gate)\.[\w.]+|num_batches_tracked)$")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class LoadReport:
 
     Attributes:
         loaded: names in the backbone that were set.
-        left_out: names in the checkpoint that have no place in the backbone: its classifier, and stages that were not built.
+        left_out: names in the checkpoint that have no place in the backbone: its classifier, stages that were not built, and
+            the 1×1 shortcuts where the block's path has no weights.
         fresh: names in the backbone that a float net does not have (thresholds, scales, RPReLU) and keep their initial value.
     """
 
@@ -40,8 +42,8 @@ class LoadReport:
         )
 
 
-def _target(name: str, backbone: ResNet, downsample_conv: set[str]) -> str:
-    """Name in the backbone of the checkpoint's tensor `name`."""
+def _target(name: str, backbone: ResNet, downsample_conv: set[str]) -> str | None:
+    """Name in the backbone of the checkpoint's tensor `name`; None if its block does without."""
     match = re.fullmatch(r"(layer\d)\.(\d+)\.(.+)", name)
     if match is None:
         return name
@@ -51,8 +53,14 @@ def _target(name: str, backbone: ResNet, downsample_conv: set[str]) -> str:
     blocks = dict(backbone.named_children())[stage]
     if int(index) >= len(list(blocks.children())):
         return name
-    block = next(child for position, child in enumerate(blocks.children()) if position == int(index))
-    assert isinstance(block, Block)
+    block = list(blocks.children())[int(index)]
+    if not isinstance(block, Block):
+        raise ValueError(
+            f"Expected {stage!r} to be a sequence of blocks (BlockStage), but got {type(blocks).__name__}: branches that start "
+            "from one float block would stay equal. Cure: train from scratch, or load a checkpoint of the same stages."
+        )
+    if rest.startswith(block.float_left_out):
+        return None
     down = _DOWNSAMPLE.fullmatch(rest)
     if down is not None:
         # The 1×1 convolution is the one with a 4-d weight; torchvision numbers it 0, timm's average-pooled variant 1.
@@ -72,7 +80,7 @@ def load_float_state_dict(backbone: ResNet, state: dict[str, Tensor]) -> LoadRep
 
     Args:
         backbone: any `ResNet` of the same depth, width and stem as the checkpoint.
-        state: state_dict of torchvision's or timm's ResNet with basic blocks.
+        state: state_dict of torchvision's or timm's ResNet.
 
     Returns:
         What was loaded, left out and kept; also logged.
@@ -84,29 +92,39 @@ def load_float_state_dict(backbone: ResNet, state: dict[str, Tensor]) -> LoadRep
         name.removesuffix(".weight") for name, tensor in state.items() if ".downsample." in name and tensor.dim() == 4
     }
     own = backbone.state_dict()
+    # A method decides how its latent weight starts from a float one; their shapes may differ.
+    binary = {f"{name}.weight": m for name, m in backbone.named_modules() if isinstance(m, BinaryConv2d)}
+    shapes = {name: tensor.shape for name, tensor in own.items()}
+    for name, layer in binary.items():
+        shapes[name] = torch.Size((layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size))
     loaded: dict[str, Tensor] = {}
     left_out = []
     for name, tensor in state.items():
         target = _target(name, backbone, convolutions)
+        if target is None:
+            left_out.append(name)
+            continue
         if target not in own:
             stage = name.split(".")[0]
             if stage != "fc" and (stage not in STAGES or stage in backbone.stages):
                 raise ValueError(
                     f"Expected a checkpoint of the backbone's topology, but {name!r} has no place in it. "
-                    "Cure: build the backbone with the checkpoint's depth, from basic blocks."
+                    "Cure: build the backbone with the checkpoint's depth."
                 )
             left_out.append(name)
             continue
-        if own[target].shape != tensor.shape:
+        if shapes[target] != tensor.shape:
             raise ValueError(
-                f"Expected {name!r} to have shape {tuple(own[target].shape)}, but got {tuple(tensor.shape)}. "
+                f"Expected {name!r} to have shape {tuple(shapes[target])}, but got {tuple(tensor.shape)}. "
                 "Cure: build the backbone with the checkpoint's width and stem_kernel (7 for torchvision's ResNet)."
             )
         loaded[target] = tensor
     missing = sorted(name for name in own.keys() - loaded.keys() if not _OPTIONAL.search(name))
     if missing:
         raise ValueError(f"Expected the checkpoint to have every tensor of a float ResNet, but it lacks {missing}.")
-    backbone.load_state_dict(loaded, strict=False)
+    backbone.load_state_dict({name: tensor for name, tensor in loaded.items() if name not in binary}, strict=False)
+    for name, layer in binary.items():
+        layer.load_float(loaded[name], None)
     report = LoadReport(sorted(loaded), sorted(left_out), sorted(own.keys() - loaded.keys()))
     _log.info("%s", report)
     return report

@@ -1,6 +1,7 @@
 """The backbones as timm models: ``timm.create_model("bnn_resnet18", features_only=True, method="react")``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,19 +10,23 @@ import torch.nn.functional as F
 from timm.models import register_model
 from torch import Tensor, nn
 
-from bnn_tasks.backbones.blocks import BLOCKS, Block
+from bnn_tasks.backbones.base import Backbone
+from bnn_tasks.backbones.block import Block
+from bnn_tasks.backbones.blocks import BLOCKS
+from bnn_tasks.backbones.bottlenecks import BOTTLENECKS
+from bnn_tasks.backbones.cifar_resnet import CifarResNet
 from bnn_tasks.backbones.resnet import ResNet
 
 
 class ResNetClassifier(nn.Module):
-    """A `ResNet` with global average pooling and a real linear classifier: timm's model surface.
+    """A backbone with global average pooling and a real linear classifier: timm's model surface.
 
     Args:
         backbone: a backbone that returns its last stage alone.
         num_classes: classes; 0 for pooled features.
     """
 
-    def __init__(self, backbone: ResNet, num_classes: int) -> None:
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.feature_info = backbone.feature_info
@@ -38,7 +43,7 @@ class ResNetClassifier(nn.Module):
         return self.fc
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The last feature map, (N, num_features, ⌈H/32⌉, ⌈W/32⌉)."""
+        """The last feature map, (N, num_features, h, w)."""
         last: Tensor = self.backbone(x)[-1]
         return last
 
@@ -52,11 +57,33 @@ class ResNetClassifier(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def _block(name: str, method: str | None) -> Any:
-    if name not in BLOCKS:
-        raise ValueError(f"Expected `block` to be one of {sorted(BLOCKS)}, but got {name!r}.")
-    block: type[Block] = BLOCKS[name]
-    if method is not None and not block.signed_input:
+@dataclass(frozen=True)
+class _Family:
+    """What the entry points of one kind of network share.
+
+    Attributes:
+        build: depth, and by name block, out_indices and `options` -> backbone.
+        blocks: the blocks it may be built of, by name.
+        maps: how many maps it can return.
+        options: further arguments.
+    """
+
+    build: Callable[..., Backbone]
+    blocks: Mapping[str, type[Block]]
+    maps: int
+    options: frozenset[str]
+
+
+_BASIC = _Family(ResNet, BLOCKS, 5, frozenset({"width", "stem_kernel", "stage"}))
+_BOTTLENECK = _Family(ResNet, BOTTLENECKS, 5, frozenset({"width", "stem_kernel", "stage"}))
+_CIFAR = _Family(CifarResNet, BLOCKS, 3, frozenset({"width", "stage"}))
+
+
+def _block(blocks: Mapping[str, type[Block]], name: str, method: str | None) -> Any:
+    if name not in blocks:
+        raise ValueError(f"Expected `block` to be one of {sorted(blocks)}, but got {name!r}.")
+    block = blocks[name]
+    if method is not None and not block.binary:
         raise ValueError(
             f"Expected no `method` for the real block {name!r}, but got {method!r}. Cure: another `block`."
         )
@@ -64,30 +91,30 @@ def _block(name: str, method: str | None) -> Any:
 
 
 def _create(
+    family: _Family,
     depth: int,
     pretrained: bool = False,
     features_only: bool = False,
-    out_indices: Sequence[int] = (0, 1, 2, 3, 4),
+    out_indices: Sequence[int] | None = None,
     num_classes: int = 1000,
     block: str = "react",
     method: str | None = None,
-    width: int = 64,
-    stem_kernel: int = 7,
-    **timm_arguments: Any,
-) -> ResNet | ResNetClassifier:
+    **arguments: Any,
+) -> Backbone | ResNetClassifier:
     if pretrained:
         raise ValueError(
             "Expected `pretrained` to be False, but got True: no weights are published for binary backbones. "
             "Start from a float checkpoint with bnn_tasks.backbones.load_float_checkpoint instead."
         )
+    options = {name: value for name, value in arguments.items() if name in family.options}
     # timm passes these three to every entry point; they say where pretrained weights would come from.
-    unknown = set(timm_arguments) - {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
+    unknown = arguments.keys() - options.keys() - {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
     if unknown:
         raise TypeError(f"Expected no other arguments, but got {sorted(unknown)}.")
-    build = partial(ResNet, depth, _block(block, method), width, stem_kernel)
+    build = partial(family.build, depth, block=_block(family.blocks, block, method), **options)
     if features_only:
-        return build(out_indices)
-    return ResNetClassifier(build((4,)), num_classes)
+        return build(out_indices=tuple(range(family.maps)) if out_indices is None else out_indices)
+    return ResNetClassifier(build(out_indices=(family.maps - 1,)), num_classes)
 
 
 @register_model
@@ -96,25 +123,50 @@ def bnn_resnet18(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 
     Args:
         pretrained: must be False; no weights are published.
-        **kwargs: ``features_only``, ``out_indices``, ``num_classes`` as in timm; ``block`` (real, plain, bireal, react),
-            ``method`` (a registered method; None is the block's own), ``width``, ``stem_kernel``.
+        **kwargs: ``features_only``, ``out_indices``, ``num_classes`` as in timm; ``block`` (a name in `BLOCKS`), ``method``
+            (a registered method; None is the block's own), ``width``, ``stem_kernel``, ``stage`` as for `ResNet`.
 
     Raises:
         ValueError: pretrained weights, an unknown block or an unknown method are asked for.
         TypeError: an argument is unknown.
     """
-    return _create(18, pretrained, **kwargs)
+    return _create(_BASIC, 18, pretrained, **kwargs)
 
 
 @register_model
 def bnn_resnet34(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """ResNet-34 of basic blocks; arguments and errors as for `bnn_resnet18`.
+    """ResNet-34 of basic blocks; arguments and errors as for `bnn_resnet18`."""
+    return _create(_BASIC, 34, pretrained, **kwargs)
 
-    Args:
-        pretrained: must be False; no weights are published.
-        **kwargs: as for `bnn_resnet18`.
-    """
-    return _create(34, pretrained, **kwargs)
+
+@register_model
+def bnn_resnet50(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ResNet-50 of bottlenecks; arguments and errors as for `bnn_resnet18`, ``block`` is a name in `BOTTLENECKS`."""
+    return _create(_BOTTLENECK, 50, pretrained, **kwargs)
+
+
+@register_model
+def bnn_resnet20(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ResNet-20 for small images; arguments and errors as for `bnn_resnet18`, without ``stem_kernel``."""
+    return _create(_CIFAR, 20, pretrained, **kwargs)
+
+
+@register_model
+def bnn_resnet32(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ResNet-32 for small images; arguments and errors as for `bnn_resnet20`."""
+    return _create(_CIFAR, 32, pretrained, **kwargs)
+
+
+@register_model
+def bnn_resnet44(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ResNet-44 for small images; arguments and errors as for `bnn_resnet20`."""
+    return _create(_CIFAR, 44, pretrained, **kwargs)
+
+
+@register_model
+def bnn_resnet56(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ResNet-56 for small images; arguments and errors as for `bnn_resnet20`."""
+    return _create(_CIFAR, 56, pretrained, **kwargs)
 
 
 def list_backbones() -> list[str]:

@@ -1,6 +1,7 @@
 """Float checkpoints into backbones of every block: each tensor arrives, nothing else does."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from bnn_tasks.backbones import BLOCKS, ResNet, load_float_checkpoint, load_float_state_dict
-from bnn_tasks.binary import BinaryConv2d
+from bnn_tasks.binary import BinaryConv2d, get_method, list_methods
 
 
 def randomised(net: nn.Module) -> dict[str, Tensor]:
@@ -204,3 +205,17 @@ def test_a_file_of_something_else_is_named(tmp_path: Path, content: object) -> N
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other\.pth.*state_dict"):
         load_float_checkpoint(ResNet(18, BLOCKS["real"], 8, 7), tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize("method", list_methods())
+def test_every_method_starts_from_float_weights(method: str) -> None:
+    """Latent weights may have another shape or scale than float ones: the layer decides how it starts."""
+    net = torchvision_net()
+    block = BLOCKS["bireal" if get_method(method).binary_activations else "weight_only"]
+    backbone = ResNet(18, partial(block, method=method), 8, 7)
+    report = load_float_state_dict(backbone, net.state_dict())
+    unit = backbone.layer2[0].second
+    twin = BinaryConv2d(16, 16, 3, 1, 1, method=method)
+    twin.load_float(net.layer2[0].conv2.weight, None)
+    assert torch.equal(unit.conv.weight, twin.weight)
+    assert "layer2.0.second.conv.weight" in report.loaded

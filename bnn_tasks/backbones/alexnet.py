@@ -1,0 +1,68 @@
+"""AlexNet as XNOR-Net binarises it (Rastegari et al., XNOR-Net, 2016; Krizhevsky et al., 2012)."""
+
+from collections.abc import Callable, Sequence
+
+from timm.models import FeatureInfo
+from torch import Tensor, nn
+
+from bnn_tasks.backbones.pooled_units import BACPUnit, max_pool
+from bnn_tasks.backbones.stages import StagedBackbone
+from bnn_tasks.backbones.units import Unit
+
+
+class AlexNet(StagedBackbone):
+    """conv1 real, conv2 to conv5 units; fc6 to fc8 are the head's (`AlexNetHead` in bnn_tasks.models).
+
+    Pads so that a map of stride r has ⌈H/r⌉ pixels, as every backbone here: 7×7 for 224×224, where the original has 6×6.
+
+    Args:
+        unit: (in_channels, out_channels, stride), and by name kernel_size and pool_kernel -> unit with a pool for stride 2:
+            `BACPUnit`, `CBAPUnit`, their real twin `RealPooledUnit`, or `WeightOnlyPooledUnit`.
+        width: a 3rd of conv1's channels, >= 1; conv2 to conv5 have 8, 12, 12, 8 times as many. 32 is the original's.
+        out_indices: which maps to return, of 0 (conv1's pool, stride 8), 1 (conv2's, 16) and 2 (conv5's, 32).
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        unit: Callable[[int, int, int], Unit] = BACPUnit,
+        width: int = 32,
+        out_indices: Sequence[int] = (2,),
+    ) -> None:
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"Expected `width` to be >= 1, but got {width}.")
+        self._set_out_indices(out_indices, 3)
+        build: Callable[..., Unit] = unit
+        channels = [3 * width, 8 * width, 12 * width, 12 * width, 8 * width]
+        self.conv1 = nn.Conv2d(3, channels[0], 11, 4, 5, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels[0])
+        self.act1 = nn.ReLU()
+        self.maxpool = max_pool(3)
+        self.bn2 = nn.BatchNorm2d(channels[0])  # the units take signs, which a ReLU's output has not
+        stages = [
+            nn.Sequential(build(channels[0], channels[1], 2, kernel_size=5, pool_kernel=3)),
+            nn.Sequential(
+                build(channels[1], channels[2], 1),
+                build(channels[2], channels[3], 1),
+                build(channels[3], channels[4], 2, pool_kernel=3),
+            ),
+        ]
+        self._add_stages(stages[: max(out_indices)])
+        self.feature_info = FeatureInfo(
+            [
+                {"num_chs": channels[0], "reduction": 8, "module": "bn2"},
+                {"num_chs": channels[1], "reduction": 16, "module": "layer1"},
+                {"num_chs": channels[4], "reduction": 32, "module": "layer2"},
+            ],
+            self.out_indices,
+        )
+        self._initialise_real_convolutions()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Extract features from `x`, (N, 3, H, W), normalised; one map per entry of ``out_indices``."""
+        stem = self.bn2(self.maxpool(self.act1(self.bn1(self.conv1(x)))))
+        maps = [stem, *self._run_stages(stem)]
+        return [maps[index] for index in self.out_indices]

@@ -1,0 +1,107 @@
+"""Image classifiers: one forward that serves loss, probabilities and export."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnn_tasks.backbones import Backbone
+from bnn_tasks.models.classifier_heads import Head, LinearHead
+from bnn_tasks.models.detector import IMAGENET_MEAN, IMAGENET_STD, DecodeNode, Normalize
+
+
+class ImageClassifier(nn.Module):
+    """Base class of the classifiers: one label an image. ``forward`` never changes meaning with ``training``.
+
+    Args:
+        num_classes: K >= 1; labels are 0 … K-1.
+        mean: per channel, in [0, 1]; ImageNet's by default.
+        std: per channel, > 0; ImageNet's by default.
+        label_smoothing: share of the target spread over all classes, in [0, 1) (Szegedy et al., 2016).
+
+    Attributes:
+        num_classes: K.
+        normalize: the model's first node.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"Expected `num_classes` to be >= 1, but got {num_classes}.")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"Expected `label_smoothing` to be in [0, 1), but got {label_smoothing}.")
+        self.num_classes = num_classes
+        self.label_smoothing = label_smoothing
+        self.normalize = Normalize(mean, std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits.
+
+        Args:
+            images: (N, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            (N, K).
+        """
+        raise NotImplementedError
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Cross entropy, mean over the batch; the sum of what is returned is minimised.
+
+        Args:
+            outputs: logits, (N, K).
+            labels: (N,) int64 in [0, K).
+        """
+        return {"cross_entropy": F.cross_entropy(outputs.float(), labels, label_smoothing=self.label_smoothing)}
+
+    def decode(self, outputs: Tensor) -> Tensor:
+        """Probabilities, (N, K) float32, of logits `outputs`, (N, K)."""
+        return torch.softmax(outputs.float(), dim=1)
+
+    def export_graph(self) -> list[DecodeNode]:
+        """What the runtime does after ``forward``: softmax; its result is ``probabilities``."""
+        return [DecodeNode("softmax", ["logits"], ["probabilities"])]
+
+
+class Classifier(ImageClassifier):
+    """Normalisation, a backbone's last map, a head.
+
+    Args:
+        num_classes: K >= 1; labels are 0 … K-1.
+        backbone: image -> feature maps, of which the last is read.
+        head: (channels of the map, K) -> head.
+        mean: per channel, in [0, 1]; ImageNet's by default.
+        std: per channel, > 0; ImageNet's by default.
+        label_smoothing: share of the target spread over all classes, in [0, 1) (Szegedy et al., 2016).
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: Backbone,
+        head: Callable[[int, int], Head] = LinearHead,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(num_classes, mean, std, label_smoothing)
+        self.backbone = backbone
+        self.head = head(backbone.feature_info.channels()[-1], num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, K) of `images`, (N, 3, H, W) RGB in [0, 1]."""
+        logits: Tensor = self.head(self.backbone(self.normalize(images))[-1])
+        return logits

@@ -1,0 +1,142 @@
+"""Classifiers made by binarize() from the networks of timm and torchvision."""
+
+from collections.abc import Sequence
+
+import torchvision
+from torch import Tensor, nn
+
+from bnn_tasks.backbones import timm_net
+from bnn_tasks.binary import Method, binarize
+from bnn_tasks.models.classifier import ImageClassifier
+from bnn_tasks.models.detector import IMAGENET_MEAN, IMAGENET_STD
+
+
+def torchvision_net(name: str, num_classes: int, pretrained: bool = False) -> nn.Module:
+    """A float network of torchvision.
+
+    Args:
+        name: as in ``torchvision.models.list_models()``.
+        num_classes: classes of its classifier.
+        pretrained: whether to download torchvision's weights, all but the classifier's if that has other classes.
+
+    Raises:
+        ValueError: torchvision has no such network, or its weights could not be had.
+    """
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise ValueError(
+            f"Expected `name` to be one of torchvision.models.list_models(module=torchvision.models), but got {name!r}."
+        )
+    net: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+    if not pretrained:
+        return net
+    try:
+        state = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=False)
+    except Exception as error:  # the download raises a dozen kinds
+        raise ValueError(
+            f"Expected the pretrained weights of {name!r} to be at hand, but they could not be loaded "
+            f"({type(error).__name__}: {error}). Cure: pretrained=False, or a connection to where torchvision's weights are."
+        ) from error
+    own = net.state_dict()
+    net.load_state_dict({k: v if v.shape == own[k].shape else own[k] for k, v in state.items()})
+    return net
+
+
+class BinarizedClassifier(ImageClassifier):
+    """Normalisation and a binary copy of a float classifier.
+
+    Args:
+        num_classes: K >= 1; labels are 0 … K-1.
+        net: normalised images -> logits (N, K). It is not changed.
+        method: how weights and activations become ±1.
+        keep: names or shell patterns of the layers that stay real, as for `binarize`.
+        mean: per channel, in [0, 1]; ImageNet's by default.
+        std: per channel, > 0; ImageNet's by default.
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+
+    Raises:
+        ValueError: an argument is out of range, or `binarize` cannot convert the network.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        net: nn.Module,
+        method: str | Method,
+        keep: Sequence[str],
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(num_classes, mean, std, label_smoothing)
+        self.net = binarize(net, method, keep=keep)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, K) of `images`, (N, 3, H, W) RGB in [0, 1]."""
+        logits: Tensor = self.net(self.normalize(images))
+        return logits
+
+
+class BinarizedTimm(BinarizedClassifier):
+    """Any network of timm by name, binarised.
+
+    Args:
+        num_classes: K >= 1; labels are 0 … K-1.
+        name: as in ``timm.list_models()``.
+        method: how weights and activations become ±1.
+        keep: names or shell patterns of the layers that stay real: at least the first convolution, the classifier and the
+            1×1 shortcuts (``[conv1, fc, "*downsample*"]`` for a ResNet).
+        pretrained: whether to start from timm's weights, which are downloaded.
+        mean: per channel, in [0, 1]; ImageNet's by default.
+        std: per channel, > 0; ImageNet's by default.
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+
+    Raises:
+        ValueError: the network is unknown, its weights could not be had, or as for `BinarizedClassifier`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        name: str,
+        method: str | Method,
+        keep: Sequence[str],
+        pretrained: bool = False,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        net = timm_net(name, num_classes, pretrained)
+        super().__init__(num_classes, net, method, keep, mean, std, label_smoothing)
+
+
+class BinarizedTorchvision(BinarizedClassifier):
+    """Any classification network of torchvision by name, binarised.
+
+    Args:
+        num_classes: K >= 1; labels are 0 … K-1.
+        name: as in ``torchvision.models.list_models()``.
+        method: how weights and activations become ±1.
+        keep: names or shell patterns of the layers that stay real: at least the first convolution, the classifier and the
+            1×1 shortcuts (``[conv1, fc, "*downsample*"]`` for a ResNet).
+        pretrained: whether to start from torchvision's weights, which are downloaded.
+        mean: per channel, in [0, 1]; ImageNet's by default.
+        std: per channel, > 0; ImageNet's by default.
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+
+    Raises:
+        ValueError: the network is unknown, its weights could not be had, or as for `BinarizedClassifier`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        name: str,
+        method: str | Method,
+        keep: Sequence[str],
+        pretrained: bool = False,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        net = torchvision_net(name, num_classes, pretrained)
+        super().__init__(num_classes, net, method, keep, mean, std, label_smoothing)
