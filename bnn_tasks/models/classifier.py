@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnn_tasks.backbones import Backbone
+from bnn_tasks.binary import tie_to_size, untied_layers
 from bnn_tasks.models.classifier_heads import Head, LinearHead
 from bnn_tasks.models.detector import IMAGENET_MEAN, IMAGENET_STD, DecodeNode, Normalize
 
@@ -83,9 +84,11 @@ class Classifier(ImageClassifier):
         mean: per channel, in [0, 1]; ImageNet's by default.
         std: per channel, > 0; ImageNet's by default.
         label_smoothing: share of the target spread over all classes, in [0, 1) (Szegedy et al., 2016).
+        input_size: (H, W) of every image, for methods whose scales have a value for every place (XNOR-Net++, cases 2 to 4);
+            None takes images of any size.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or such a method is used without `input_size`.
     """
 
     def __init__(
@@ -96,10 +99,18 @@ class Classifier(ImageClassifier):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         label_smoothing: float = 0.0,
+        input_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(num_classes, mean, std, label_smoothing)
         self.backbone = backbone
         self.head = head(backbone.feature_info.channels()[-1], num_classes)
+        if input_size is not None:
+            tie_to_size(self, torch.zeros(1, 3, *input_size))
+        if untied := untied_layers(self):
+            raise ValueError(
+                f"Expected `input_size` for a method whose scales have a value for every place, but got None; such layers: "
+                f"{', '.join(untied[:3])}. Cure: input_size=(H, W) of the images, or method 'xnor_pp'."
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of `images`, (N, 3, H, W) RGB in [0, 1]."""

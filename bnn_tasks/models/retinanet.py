@@ -7,6 +7,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
 
 from bnn_tasks.backbones import Backbone
+from bnn_tasks.binary import untied_layers
 from bnn_tasks.models.anchors import BACKGROUND, BETWEEN, DELTA_CLIP, Anchors, decode, match
 from bnn_tasks.models.detector import Boxes, BoxTarget, DecodeNode, Detector, Normalize, RawOutputs
 from bnn_tasks.models.fpn import FPN
@@ -75,6 +76,11 @@ class RetinaNet(Detector):
         strides += [strides[-1] * 2 ** (extra + 1) for extra in range(self.neck.levels - len(strides))]
         self.anchors = Anchors(strides, [[anchor_scale * s * octave for octave in OCTAVES] for s in strides], ratios)
         self.head = head(self.neck.channels, self.neck.levels, self.anchors.per_position, num_classes)
+        if untied := untied_layers(self):
+            raise ValueError(
+                "Expected methods that work at every input size, as a detector does, but these layers' scales have a value for "
+                f"every place: {', '.join(untied[:3])}. Cure: method 'xnor_pp'."
+            )
         self.foreground, self.background, self.box_weight = foreground, background, box_weight
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.top_k, self.max_detections = top_k, max_detections

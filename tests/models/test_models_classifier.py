@@ -141,3 +141,15 @@ def test_bad_arguments(arguments: dict, message: str) -> None:
 def test_linear_head_takes_maps_of_any_size() -> None:
     head = LinearHead(4, 3)
     assert head(torch.randn(2, 4, 1, 1)).shape == head(torch.randn(2, 4, 9, 5)).shape == (2, 3)
+
+
+def test_spatially_tied_methods_need_an_input_size() -> None:
+    block = partial(ReActBlock, method="xnor_pp_separable")
+    with pytest.raises(ValueError, match=r"Expected `input_size` .* Cure: input_size=\(H, W\)"):
+        Classifier(3, CifarResNet(8, block, width=4))
+    net = Classifier(3, CifarResNet(8, block, width=4), input_size=(16, 12))
+    assert net(torch.rand(2, 3, 16, 12)).shape == (2, 3)
+    first = net.backbone.layer2[0].first.conv
+    assert [tuple(f.shape) for f in first.output_scale.factors] == [(8, 1, 1), (1, 8, 1), (1, 1, 6)]
+    with pytest.raises(ValueError, match="tied"):
+        net(torch.rand(2, 3, 16, 16))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from bnn_tasks.backbones import BLOCKS, PlainUnit, ReActUnit, RealUnit
+from bnn_tasks.backbones import BLOCKS, PlainUnit, ReActBlock, ReActUnit, RealUnit
 from bnn_tasks.models import RetinaNet
 
 SIZE = (48, 64)
@@ -292,3 +293,8 @@ def test_export_graph_names_what_forward_gives() -> None:
 def test_bad_arguments(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         retinanet(**{"num_classes": 2, **arguments})
+
+
+def test_a_detector_refuses_scales_tied_to_one_size() -> None:
+    with pytest.raises(ValueError, match=r"every input size.*backbone\.layer1\.0\.first\.conv.*'xnor_pp'"):
+        retinanet(3, partial(ReActBlock, method="xnor_pp_full"))
