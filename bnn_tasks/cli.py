@@ -33,10 +33,9 @@ def check_data(arguments: Sequence[str]) -> int:
     Returns:
         0 if the set is sound, 1 if something in it is wrong.
     """
-    from bnn_tasks.data import check
     from bnn_tasks.training import TrainingCLI
 
-    report = check(TrainingCLI(list(arguments), run=False).datamodule)
+    report = TrainingCLI(list(arguments), run=False).datamodule.check()
     print(report)
     return 1 if report.errors else 0
 
@@ -58,7 +57,7 @@ def export(arguments: Sequence[str]) -> None:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """``bnn-tasks run MODEL.safetensors IMAGE_OR_FOLDER... --out DIR``: pictures with boxes and predictions.json; no torch.
+    """``bnn-tasks run MODEL.safetensors IMAGE_OR_FOLDER... --out DIR``: pictures and predictions.json; no torch.
 
     Args:
         arguments: the words after ``run``.
@@ -103,11 +102,24 @@ def profile(arguments: Sequence[str]) -> None:
         print(profile_training(options.path, size))
 
 
+def methods(arguments: Sequence[str]) -> None:
+    """``bnn-tasks methods``: the binarisation methods that a config can name, and what each is made of.
+
+    Args:
+        arguments: the words after ``methods``; there are none.
+    """
+    argparse.ArgumentParser("bnn-tasks methods", description=_first_line(methods)).parse_args(arguments)
+    from bnn_tasks.binary import format_methods
+
+    print(format_methods())
+
+
 VERBS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "check-data": check_data,
     "export": export,
     "run": run,
     "profile": profile,
+    "methods": methods,
 }
 
 USAGE = """usage: bnn-tasks VERB ...
@@ -115,8 +127,9 @@ USAGE = """usage: bnn-tasks VERB ...
   fit | validate | test | predict   --config FILE [--ckpt_path FILE]        train and evaluate
   check-data                        --config FILE                           list everything wrong with a data set
   export                            CKPT --out MODEL.safetensors            write the artifact of a trained net
-  run                               MODEL.safetensors IMAGES... --out DIR   detect, through XNOR and popcount, no torch
+  run                               MODEL.safetensors IMAGES... --out DIR   detect or classify through XNOR and popcount
   profile                           CONFIG_OR_CKPT_OR_MODEL                 what is binary, and what it costs
+  methods                                                                   what `method` may be in a config
 
 bnn-tasks VERB --help says more."""
 

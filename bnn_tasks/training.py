@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from bnn_tasks import backbones, callbacks, data, models, tasks  # noqa: F401
 from bnn_tasks.binary.profile import format_table
 from bnn_tasks.binary.profile import profile as profile_module
-from bnn_tasks.data import DetectionData
+from bnn_tasks.data import ImageData
 from bnn_tasks.export import ExportReport, export
 from bnn_tasks.runtime import Resize
 from bnn_tasks.tasks import Task
@@ -44,7 +44,7 @@ class TrainingCLI(LightningCLI):
         self._run = run
         super().__init__(
             Task,
-            DetectionData,
+            ImageData,
             subclass_mode_model=True,
             subclass_mode_data=True,
             seed_everything_default=0,

@@ -65,6 +65,21 @@ def tiny_config(folder: Path, epochs: int = 2, callbacks: tuple[dict[str, Any], 
     }
 
 
+def tiny_classification_config(folder: Path, epochs: int = 2) -> dict[str, Any]:
+    """18 train, 6 val, 6 test pictures; 5 steps an epoch."""
+    config = tiny_config(folder, epochs)
+    block = {"class_path": "ReActBlock"}
+    backbone = {"class_path": "CifarResNet", "init_args": {"depth": 8, "block": block, "width": 4}}
+    config["model"]["class_path"] = "ClassificationTask"
+    config["model"]["init_args"]["model"] = {"class_path": "Classifier", "init_args": {"backbone": backbone}}
+    config["trainer"]["callbacks"].append({"class_path": "Telemetry", "init_args": {"every_n_steps": 5}})
+    config["data"] = {
+        "class_path": "SyntheticClassificationData",
+        "init_args": {"root": str(folder / "set"), "images": 30, "batch_size": 4, "num_workers": 0},
+    }
+    return config
+
+
 def shrink(config: dict[str, Any]) -> None:
     """Make the nets of a config narrow: every `width` and `channels` of an `init_args` becomes small."""
     for value in config.values():

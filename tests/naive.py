@@ -82,3 +82,76 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> float:
     shared = max(width, 0.0) * max(height, 0.0)
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
     return float(shared / union) if union > 0 else 0.0
+
+
+def evaluate_terms(terms, x: np.ndarray) -> np.ndarray:
+    """The output of a layer in canonical form, tap by tap: x (N, C, H, W), or (N, C) of a linear layer."""
+    image = x if x.ndim == 4 else x[:, :, None, None]
+    total = None
+    for term in terms.terms:
+        weight = term.weight.numpy().astype(np.float64)
+        weight = weight.reshape(*weight.shape, *[1] * (4 - weight.ndim))
+        outputs, per_group, kh, kw = weight.shape
+        (sy, sx), (py, px), (dy, dx) = term.stride, term.padding, term.dilation
+        height = (image.shape[2] + 2 * py - dy * (kh - 1) - 1) // sy + 1
+        width = (image.shape[3] + 2 * px - dx * (kw - 1) - 1) // sx + 1
+        y = np.zeros((len(image), outputs, height, width))
+        for n, row, column in np.ndindex(len(image), height, width):
+            for group in range(term.groups):
+                taps, inside = _taps(image[n], group * per_group, weight.shape[1:], term, row, column)
+                operand = _operand(term, taps, inside, group * per_group)
+                if term.window_mean:
+                    operand = operand * np.where(inside, np.abs(taps), abs(term.pad_value)).mean()
+                for o in range(group * outputs // term.groups, (group + 1) * outputs // term.groups):
+                    y[n, o, row, column] = (weight[o] * operand).sum()
+        if term.scale is not None:
+            scale = term.scale.numpy().astype(np.float64)
+            y = y * (scale if scale.ndim == 3 else scale[:, None, None])
+        total = y if total is None else total + y
+    if terms.bias is not None:
+        total = total + terms.bias.numpy()[:, None, None]
+    return total if x.ndim == 4 else total[:, :, 0, 0]
+
+
+def _taps(image, first, shape, term, row, column):
+    """Real values under a window, and which of them lie in the image."""
+    taps, inside = np.zeros(shape), np.zeros(shape, bool)
+    for i, ky, kx in np.ndindex(*shape):
+        y = row * term.stride[0] - term.padding[0] + ky * term.dilation[0]
+        x = column * term.stride[1] - term.padding[1] + kx * term.dilation[1]
+        if 0 <= y < image.shape[1] and 0 <= x < image.shape[2]:
+            taps[i, ky, kx], inside[i, ky, kx] = image[first + i, y, x], True
+    return taps, inside
+
+
+def _operand(term, taps, inside, first):
+    """What the weight's taps multiply, the scale of the residuals included."""
+    rule = type(term.activation).__name__
+    if rule == "Real":
+        return np.where(inside, taps, term.pad_value)
+    if rule == "Ones":
+        return np.where(inside, 1, term.pad_value)
+    if rule == "Threshold":
+        theta = 0.0
+        if term.activation.threshold is not None:
+            values = term.activation.threshold.numpy()
+            theta = (values[first : first + len(taps)] if len(values) > 1 else values)[:, None, None]
+        return np.where(inside, np.where(taps >= theta, 1, -1), term.pad_value)
+    assert rule == "Residual"
+    counts = inside | (term.pad_value != 0)
+    residual = np.where(inside, taps, term.pad_value)
+    for _ in range(term.activation.index + 1):
+        plane = np.abs(residual).mean() * np.where(residual >= 0, 1, -1) * counts
+        residual = residual - plane
+    return plane
+
+
+def accumulate_patches(patches: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
+    """Sums over the taps of packed patches: patches (G·n, H', W') of -1, 0 and 1, weight (O, ...) ±1 of n taps each."""
+    rows = weight.reshape(len(weight), -1)
+    acc = np.zeros((len(rows), *patches.shape[1:]), np.int32)
+    for o, y, x in np.ndindex(acc.shape):
+        first = o // (len(rows) // groups) * rows.shape[1]
+        for n in range(rows.shape[1]):
+            acc[o, y, x] += int(rows[o, n]) * int(patches[first + n, y, x])
+    return acc

@@ -10,16 +10,18 @@ import yaml
 from configs_for_tests import shrink
 
 from bnn_tasks.cli import main
-from bnn_tasks.data import VOCDetectionData
+from bnn_tasks.data import ImageFolderData, VOCDetectionData
 from bnn_tasks.data.coco import ANNOTATIONS, IMAGES
 from bnn_tasks.data.synthetic import generate
+from bnn_tasks.data.synthetic.class_folders import generate_classes
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 SIZE = [64, 64]
 
 
-def voc(root: Path, arguments: dict[str, Any]) -> None:
+def voc(root: Path, data: dict[str, Any]) -> None:
     """VOC's layout, with the split lists and the classes that the config names."""
+    arguments = data["init_args"]
     generate(root, 10, (48, 64))
     for split, name in arguments.get("splits", {}).items():
         lists = root / "ImageSets" / "Main"
@@ -33,10 +35,11 @@ def voc(root: Path, arguments: dict[str, Any]) -> None:
         path.write_text(text)
 
 
-def coco(root: Path, arguments: dict[str, Any]) -> None:
+def coco(root: Path, data: dict[str, Any]) -> None:
     """COCO's layout, with the files that the config names."""
+    arguments = data["init_args"]
     source = root.with_name("source")
-    voc(source, {})
+    voc(source, {"init_args": {}})
     content = VOCDetectionData(source, [(64, 64)])
     for split, name in arguments.get("annotations", ANNOTATIONS).items():
         path = root / name
@@ -45,12 +48,45 @@ def coco(root: Path, arguments: dict[str, Any]) -> None:
         shutil.copytree(source / "JPEGImages", root / arguments.get("images", IMAGES)[split], dirs_exist_ok=True)
 
 
-def nothing(root: Path, arguments: dict[str, Any]) -> None:
+def nothing(root: Path, data: dict[str, Any]) -> None:
     """The set makes itself."""
-    arguments |= {"images": 10, "image_size": [48, 64]}
+    data["init_args"] |= {"images": 15, "image_size": [48, 64]}
 
 
-WRITERS = {"VOCDetectionData": voc, "CocoDetectionData": coco, "SyntheticDetectionData": nothing}
+def folders(root: Path, data: dict[str, Any]) -> None:
+    """A folder a class, in the split folders and of the classes that the config names; a zip of it where it wants one."""
+    arguments = data["init_args"]
+    wanted = Path(arguments["root"])
+    folder = root.with_name("folders") if wanted.suffix == ".zip" else root
+    generate_classes(folder, 15)
+    (folder / "synthetic.json").unlink()
+    for split in ("train", "val", "test"):
+        for shape, name in zip(("circle", "square", "triangle"), arguments.get("classes", ())):
+            (folder / split / shape).rename(folder / split / name)
+        (folder / split).rename(folder / arguments.get("splits", {}).get(split, split))
+    if wanted.suffix == ".zip":
+        shutil.make_archive(str(root), "zip", folder)
+        Path(f"{root}.zip").rename(root)
+    arguments["classes"] = arguments.get("classes", ["circle", "square", "triangle"])[:3]
+
+
+def official(root: Path, data: dict[str, Any]) -> None:
+    """torchvision checks the digests of such a set, so a folder of generated pictures stands in for it."""
+    data["class_path"] = "ImageFolderData"
+    data["init_args"].pop("download", None)
+    folders(root, data)
+
+
+WRITERS = {
+    "VOCDetectionData": voc,
+    "CocoDetectionData": coco,
+    "SyntheticDetectionData": nothing,
+    "SyntheticClassificationData": nothing,
+    "ImageFolderData": folders,
+    "CIFAR10Data": official,
+    "CIFAR100Data": official,
+    "MNISTData": official,
+}
 
 
 def test_there_are_configs() -> None:
@@ -63,9 +99,12 @@ def test_config_fits_a_batch(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
     config = yaml.safe_load(path.read_text())
     data = config["data"]
     arguments = data["init_args"]
-    WRITERS[data["class_path"].split(".")[-1]](tmp_path / "set", arguments)
-    arguments |= {"root": str(tmp_path / "set"), "sizes": [SIZE], "batch_size": 2, "num_workers": 0}
+    WRITERS[data["class_path"].split(".")[-1]](tmp_path / "set", data)
+    size = {"sizes": [SIZE]} if "sizes" in arguments else {"size": SIZE}
+    arguments |= {"root": str(tmp_path / "set"), **size, "batch_size": 2, "num_workers": 0}
     shrink(config["model"])
+    if config["model"]["init_args"].get("compile"):
+        config["model"]["init_args"]["compile"] = False  # a minute and a C++ compiler, for the same result
     config["trainer"] |= {"fast_dev_run": 1, "accelerator": "cpu", "default_root_dir": str(tmp_path), "devices": 1}
     config["trainer"] |= {"enable_progress_bar": False, "enable_model_summary": False}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
@@ -81,3 +120,15 @@ def test_config_says_how_it_runs(path: Path) -> None:
     config = yaml.safe_load(text)
     assert path.stem in config["trainer"]["default_root_dir"]
     assert not Path(config["data"]["init_args"]["root"]).is_absolute()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"splits": {"val": "valid"}}, {"classes": ["x", "y", "z"]}])
+@pytest.mark.parametrize("suffix", ["", ".zip"])
+def test_folder_sets_are_what_their_configs_say(arguments: dict[str, Any], suffix: str, tmp_path: Path) -> None:
+    """The writer that stands in for a config's own folder is read by the class it names."""
+    arguments = {"root": f"data/pictures{suffix}", **arguments}
+    folders(tmp_path / "set", {"init_args": arguments})
+    data = ImageFolderData(**(arguments | {"root": tmp_path / "set", "size": (32, 32)}))
+    assert data.class_names == arguments["classes"]
+    assert [len(data.samples(split)) for split in ("train", "val", "test")] == [9, 3, 3]
+    data.pictures("val").read(0)

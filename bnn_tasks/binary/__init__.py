@@ -16,7 +16,7 @@ from bnn_tasks.binary.estimators import (
     sign,
 )
 from bnn_tasks.binary.geometry import Geometry, LayerShape
-from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear, tie_to_size
+from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear, check_layers, tie_to_size, untied_layers
 from bnn_tasks.binary.methods import (
     Method,
     abc_net,
@@ -77,6 +77,7 @@ __all__ = [
     "WeightBinarizer",
     "abc_net",
     "binarize",
+    "check_layers",
     "bitwise",
     "dorefa",
     "evaluate",
@@ -87,4 +88,5 @@ __all__ = [
     "set_progress",
     "sign",
     "tie_to_size",
+    "untied_layers",
 ]

@@ -26,8 +26,8 @@ MONOTONE: tuple[type[nn.Module], ...] = (nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.
 MONOTONE_FUNCTIONS: Functions = frozenset({torch.flatten, F.max_pool2d, F.dropout, torch.cat})
 # Do not, but of non-negative values they are non-negative.
 AVERAGES: tuple[type[nn.Module], ...] = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-AVERAGE_FUNCTIONS: Functions = frozenset({F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, torch.add, torch.mul})
-AVERAGE_FUNCTIONS |= {operator.add, operator.iadd, operator.mul, operator.imul}
+AVERAGE_FUNCTIONS: Functions = frozenset({F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean})
+SUM_FUNCTIONS: Functions = frozenset({torch.add, torch.mul, operator.add, operator.iadd, operator.mul, operator.imul})
 
 
 class _Tracer(fx.Tracer):
@@ -58,12 +58,14 @@ class _Signs:
         if self._is_relu(node) or self._is(node, POSITIVE, POSITIVE_FUNCTIONS):
             return True
         carries = self._is(node, MONOTONE + AVERAGES, MONOTONE_FUNCTIONS | AVERAGE_FUNCTIONS)
+        if self._is(node, (), SUM_FUNCTIONS):
+            carries = not any(isinstance(arg, int | float) and arg < 0 for arg in node.args)
         return carries and all(self.non_negative(source) for source in node.all_input_nodes)
 
     def source(self, node: fx.Node) -> fx.Node:
         """`node` with the ReLUs on the way to it skipped; the ReLUs stay for their other readers."""
         if self._is_relu(node):
-            return node.all_input_nodes[0]
+            return self.source(node.all_input_nodes[0])
         if not self._is(node, MONOTONE, MONOTONE_FUNCTIONS):
             return node
         signed = {source: self.source(source) for source in node.all_input_nodes}
@@ -138,6 +140,12 @@ def binarize(
     sees the BatchNorm's (or the residual sum's) output, as XNOR-Net's block order wants; other readers of the ReLU keep
     it. The float weights become the latent weights.
 
+    Methods that binarise weights alone (BinaryConnect, BWN) have real activations: their layers read the ReLU as it is, and an
+    input of one sign is as good as any. DoReFa-Net's activations are round(clip(x, 0, 1)): its layers skip the ReLU too, which
+    changes nothing, since clip(relu(x), 0, 1) = clip(x, 0, 1), and leaves the BatchNorm next to the threshold; but 0.5 divides
+    an input that is never negative (an average of ReLUs, a sigmoid), so that is no error. Every other method starts with a
+    threshold at zero, or around it, and refuses one.
+
     Args:
         module: any module that torch.fx can trace, for instance a timm or torchvision net. It is not changed.
         method: a registered method's name or a `Method`.
@@ -149,8 +157,8 @@ def binarize(
 
     Raises:
         TypeError: `keep` is a string.
-        ValueError: a pattern matches nothing, nothing is left to binarise, a layer's input provably has one sign only, a
-            layer cannot be expressed in binary, or the module cannot be traced.
+        ValueError: a pattern matches nothing, nothing is left to binarise, a layer's input provably has one sign only (and
+            the method cannot use that), a layer cannot be expressed in binary, or the module cannot be traced.
     """
     chosen = get_method(method)
     copied = copy.deepcopy(module)
@@ -171,8 +179,8 @@ def binarize(
     signs = _Signs(graph_module)
     for node in list(graph_module.graph.nodes):
         if node.op == "call_module" and node.target in targets:
-            source = signs.source(node.args[0])
-            if signs.non_negative(source):
+            source = signs.source(node.args[0]) if chosen.binary_activations else node.args[0]
+            if not chosen.tells_positives_apart and signs.non_negative(source):
                 raise ValueError(
                     f"Expected the input of {node.target!r} to have both signs, but {source.name!r} ({source.target}) is "
                     f"never negative: every activation would be +1. Cure: add {node.target!r} to `keep`, or put a "

@@ -36,8 +36,12 @@ class Geometry:
 
     def pad(self, x: Tensor) -> Tensor:
         """Add the border to `x`, (N, C, H, W), with ``pad_value``."""
+        return self.pad_with(x, self.pad_value)
+
+    def pad_with(self, x: Tensor, value: float) -> Tensor:
+        """Add the border to `x`, (N, C, H, W), with `value`."""
         (py, px) = self.padding
-        return x if self.padding == (0, 0) else F.pad(x, (px, px, py, py), value=float(self.pad_value))
+        return x if self.padding == (0, 0) else F.pad(x, (px, px, py, py), value=float(value))
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """Convolve `x`, (N, C, H, W), with `weight`, (O, C/groups, kh, kw)."""
@@ -64,11 +68,17 @@ class Geometry:
         return torch.einsum("gon,bgnhw->bgohw", rows, patches)
 
     def window_mean(self, x: Tensor) -> Tensor:
-        """Mean of every group's taps, the border included: (N, G, H', W')."""
+        """Mean of every group's taps, the border included: (N, G, H', W').
+
+        Args:
+            x: magnitudes, (N, C, H, W) >= 0; a padded tap's is abs(``pad_value``).
+        """
         size, channels = x.shape[2:], x.shape[1] // self.groups
         means = x.reshape(len(x), self.groups, channels, *size).mean(dim=2)
         box = x.new_full((self.groups, 1, *self.kernel), 1 / (self.kernel[0] * self.kernel[1]))
-        return F.conv2d(self.pad(means), box, None, self.stride, 0, self.dilation, self.groups)
+        return F.conv2d(
+            self.pad_with(means, abs(self.pad_value)), box, None, self.stride, 0, self.dilation, self.groups
+        )
 
     def output_size(self, size: Pair) -> Pair:
         """(H', W') for an input of `size` (H, W)."""

@@ -7,13 +7,13 @@ from bnn_tasks.binary.geometry import Geometry, LayerShape, LinearGeometry, Pair
 from bnn_tasks.binary.methods.method import Method
 from bnn_tasks.binary.methods.registry import get_method
 from bnn_tasks.binary.scales import SpatialScale
-from bnn_tasks.binary.terms import Term, Terms, evaluate
+from bnn_tasks.binary.terms import Ones, Term, Terms, evaluate
 
 PAD_VALUES = (0, 1, -1)
 
 
 def _pair(name: str, value: int | tuple[int, int], minimum: int) -> Pair:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or any(not isinstance(v, int) or v < minimum for v in pair):
         raise ValueError(f"Expected `{name}` to be an integer or a pair of integers >= {minimum}, but got {value!r}.")
     return pair[0], pair[1]
@@ -118,7 +118,7 @@ class _BinaryLayer(nn.Module):
                         padding=geometry.padding,
                         dilation=geometry.dilation,
                         groups=geometry.groups,
-                        pad_value=geometry.pad_value,
+                        pad_value=abs(geometry.pad_value) if isinstance(plane.operand, Ones) else geometry.pad_value,
                         window_mean=self.output_scale.window_mean,
                     )
                 )
@@ -130,12 +130,15 @@ def _multiply(weight: Tensor | None, plane: Tensor | None, factor: Tensor | None
     given = [scale for scale in (weight, plane) if scale is not None]
     if not given and factor is None:
         return None
-    scale = torch.ones(outputs)
+    # Constants of a method lie on the CPU, what it learned on the layer's device: the scale goes to the latter.
+    parts = [*given, *([] if factor is None else [factor])]
+    device = next((part.device for part in parts if part.device.type != "cpu"), torch.device("cpu"))
+    scale = torch.ones(outputs, device=device)
     for part in given:
-        scale = scale.to(part.device) * part.detach().float()
+        scale = scale * part.detach().to(device, torch.float32)
     if factor is None:
         return scale
-    return scale * factor if factor.dim() == 1 else scale.view(-1, 1, 1) * factor
+    return scale * factor.to(device) if factor.dim() == 1 else scale.view(-1, 1, 1) * factor.to(device)
 
 
 class BinaryConv2d(_BinaryLayer):
@@ -174,10 +177,15 @@ class BinaryConv2d(_BinaryLayer):
         method: str | Method = "react",
     ) -> None:
         kernel = _pair("kernel_size", kernel_size, 1)
-        if groups < 1 or in_channels < 1 or in_channels % groups or out_channels < 1 or out_channels % groups:
+        sizes = (groups, in_channels, out_channels)
+        if (
+            any(not isinstance(size, int) or size < 1 for size in sizes)
+            or in_channels % groups
+            or out_channels % groups
+        ):
             raise ValueError(
-                f"Expected `groups` to divide `in_channels` and `out_channels`, but got groups={groups}, "
-                f"in_channels={in_channels}, out_channels={out_channels}."
+                f"Expected `groups` to divide `in_channels` and `out_channels`, but got groups={groups!r}, "
+                f"in_channels={in_channels!r}, out_channels={out_channels!r}."
             )
         if pad_value not in PAD_VALUES:
             raise ValueError(f"Expected `pad_value` to be one of {PAD_VALUES}, but got {pad_value!r}.")
@@ -217,8 +225,8 @@ class BinaryLinear(_BinaryLayer):
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = False, method: str | Method = "react") -> None:
-        if min(in_features, out_features) < 1:
-            raise ValueError(f"Expected feature counts >= 1, but got {in_features} and {out_features}.")
+        if any(not isinstance(size, int) or size < 1 for size in (in_features, out_features)):
+            raise ValueError(f"Expected feature counts >= 1, but got {in_features!r} and {out_features!r}.")
         super().__init__(LayerShape(out_features, in_features, linear=True), LinearGeometry(), bias, method)
         self.in_features, self.out_features = in_features, out_features
 
@@ -238,6 +246,8 @@ class BinaryLinear(_BinaryLayer):
 def tie_to_size(module: nn.Module, example: Tensor) -> None:
     """Fix the input size of a net whose method has spatial scales (XNOR-Net++, cases 2 to 4); other nets are left alone.
 
+    Scales that have the size already keep their values; those of another size are replaced by ones.
+
     Args:
         module: the net, which is run once.
         example: its input, (1, ...); only the size counts.
@@ -247,6 +257,7 @@ def tie_to_size(module: nn.Module, example: Tensor) -> None:
         assert isinstance(layer, BinaryConv2d)
         assert isinstance(layer.output_scale, SpatialScale)
         layer.output_scale.tie(*layer.geometry.output_size((inputs[0].shape[2], inputs[0].shape[3])))
+        layer.output_scale.to(layer.weight.device, layer.weight.dtype)
 
     handles = [
         layer.register_forward_pre_hook(tie)
@@ -262,3 +273,35 @@ def tie_to_size(module: nn.Module, example: Tensor) -> None:
             handle.remove()
         for part, flag in training.items():
             part.training = flag
+
+
+def untied_layers(module: nn.Module) -> list[str]:
+    """Names of the layers whose spatial scales have no size yet, see `tie_to_size`.
+
+    Args:
+        module: the net.
+    """
+    return [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, BinaryConv2d)
+        and isinstance(layer.output_scale, SpatialScale)
+        and not layer.output_scale.tied
+    ]
+
+
+def check_layers(module: nn.Module) -> None:
+    """Raise ValueError, with the layer's name, if some binary layer's latent weight cannot be binarised.
+
+    Args:
+        module: the net.
+
+    Raises:
+        ValueError: a latent weight has NaN or infinite values, or lacks the spread that its method divides by.
+    """
+    for name, layer in module.named_modules():
+        if isinstance(layer, BinaryConv2d | BinaryLinear):
+            try:
+                layer.check()
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error

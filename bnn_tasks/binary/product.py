@@ -9,25 +9,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnn_tasks.binary.estimators import Estimator
+from bnn_tasks.binary.estimators import Estimator, sign
+from bnn_tasks.binary.estimators.base import sign_into
 from bnn_tasks.binary.geometry import Geometry
 
 # Elements that the passes over a map work on at a time: in bfloat16 and float32 alike they stay in a core's cache.
-CHUNK = 1 << 17
+CHUNK = 1 << 18
 
 
-def _chunks(x: Tensor) -> list[Tensor]:
-    rows = max(1, CHUNK * len(x) // max(x.numel(), 1))
-    return list(x.split(rows))
+def _chunks(x: Tensor) -> tuple[Tensor, ...]:
+    if torch.compiler.is_compiling():  # the compiler makes one pass of it
+        return (x,)
+    return x.split(max(1, CHUNK * len(x) // max(x.numel(), 1)))
 
 
 def _signs(x: Tensor) -> Tensor:
     """sign(x), chunk by chunk."""
+    if torch.compiler.is_compiling():
+        return sign(x)
     signs = torch.empty_like(x)
-    minus = x.new_full((), -1)
     for source, target in zip(_chunks(x), _chunks(signs)):
-        torch.ge(source, 0, out=target)
-        torch.add(minus, target, alpha=2, out=target)
+        sign_into(source, target)
     return signs
 
 
@@ -58,9 +60,7 @@ class _SignedConvolution(torch.autograd.Function):
         )
         if mask[0]:
             for source, target in zip(_chunks(x), _chunks(grad_x)):
-                scaled = ctx.estimator.multiply_(target, source)
-                if scaled is not target:
-                    target.copy_(scaled)
+                ctx.estimator.multiply_(target, source)
         return grad_x if mask[0] else None, grad_weight if mask[1] else None, None, None
 
 

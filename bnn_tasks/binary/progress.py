@@ -4,6 +4,8 @@ A task calls ``set_progress`` before every step with steps done / steps in the r
 checkpoint holds it, and an exported net knows whether its training was finished.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -54,3 +56,9 @@ def exponential(progress: Tensor, start: float, end: float) -> Tensor:
         end: value at 1, > 0.
     """
     return start * (end / start) ** progress
+
+
+def check_range(start_name: str, start: float, end_name: str, end: float) -> None:
+    """Raise ValueError if `start` or `end`, of the names given, cannot bound an `exponential`."""
+    if not (0 < start < math.inf and 0 < end < math.inf):
+        raise ValueError(f"Expected `{start_name}` and `{end_name}` to be finite and > 0, but got {start} and {end}.")

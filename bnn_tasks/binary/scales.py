@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn_tasks.binary.geometry import Geometry
+from bnn_tasks.binary.terms import check_tied
 
 
 class OutputScale(nn.Module):
@@ -29,9 +30,10 @@ class OutputScale(nn.Module):
 
 
 class WindowMean(OutputScale):
-    """K[p], the mean magnitude of the taps under the window (Rastegari et al., XNOR-Net, 2016, §3.2: K = mean_c abs(I) * box/(w·h)).
+    """K[p], the mean magnitude of the taps under the window: K = mean_c(abs(I)) * box/(w·h).
 
-    Padded taps count as zeros in the mean. The paper states no gradient for K: it is held constant.
+    Rastegari et al., XNOR-Net, 2016, §3.2. Padded taps count as abs(`pad_value`) in the mean. The paper states no gradient for
+    K: it is held constant.
     """
 
     window_mean = True
@@ -56,9 +58,16 @@ class SpatialScale(OutputScale):
         self.out_channels = out_channels
         self.factors = nn.ParameterList()
 
+    @property
+    def tied(self) -> bool:
+        """Whether the size is fixed."""
+        return len(self.factors) > 0
+
     def tie(self, height: int, width: int) -> None:
-        """Make the factors, ones, for an output of `height` × `width` pixels."""
-        self.factors = nn.ParameterList([torch.ones(shape) for shape in self.shapes(height, width)])
+        """Make the factors, ones, for an output of `height` × `width` pixels; those that fit already are left as they are."""
+        shapes = self.shapes(height, width)
+        if [tuple(factor.shape) for factor in self.factors] != shapes:
+            self.factors = nn.ParameterList([torch.ones(shape) for shape in shapes])
 
     def shapes(self, height: int, width: int) -> list[tuple[int, ...]]:
         """Shapes of the factors, broadcastable to (O, height, width)."""
@@ -66,11 +75,11 @@ class SpatialScale(OutputScale):
 
     def gamma(self) -> Tensor:
         """Γ, (O, H', W')."""
-        if not len(self.factors):
+        if not self.tied:
             raise ValueError(
-                "Expected a net whose input size is fixed, since XNOR-Net++'s spatial scales have a value for every output pixel, "
-                "but this one takes any size. Cure: method 'xnor_pp', or bnn_tasks.binary.tie_to_size(net, example) where the size "
-                "never changes."
+                "Expected a net whose input size is fixed, since XNOR-Net++'s spatial scales have a value for every output "
+                "pixel, but this one takes any size. Cure: method 'xnor_pp', or bnn_tasks.binary.tie_to_size(net, example) "
+                "where the size never changes."
             )
         gamma: Tensor = self.factors[0]
         for factor in self.factors[1:]:
@@ -80,11 +89,7 @@ class SpatialScale(OutputScale):
     def forward(self, y: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
         """y · Γ."""
         gamma = self.gamma()
-        if y.shape[2:] != gamma.shape[1:]:
-            raise ValueError(
-                f"Expected an output of {tuple(gamma.shape[1:])} pixels, to which XNOR-Net++'s spatial scales are tied, but got "
-                f"{tuple(y.shape[2:])}. Cure: method 'xnor_pp', or inputs of the size given to tie_to_size."
-            )
+        check_tied(y, gamma)
         return y * gamma.to(y.dtype)
 
     def factor(self) -> Tensor:
@@ -137,11 +142,13 @@ def quantize_gradient(grad: Tensor, bits: int) -> Tensor:
         bits: k >= 1.
     """
     levels = 2**bits - 1
-    largest = grad.abs().flatten(1).amax(dim=1).view(-1, *[1] * (grad.dim() - 1))
-    unit = grad / (2 * largest.clamp_min(torch.finfo(grad.dtype).tiny)) + 0.5
-    noise = torch.rand_like(grad, dtype=torch.float32) - 0.5
+    # In float32: bfloat16 has no more steps than 8 bits, and its rounding would be no noise but an error.
+    exact = grad.float()
+    largest = exact.abs().flatten(1).amax(dim=1).view(-1, *[1] * (grad.dim() - 1))
+    unit = exact / (2 * largest.clamp_min(torch.finfo(exact.dtype).tiny)) + 0.5
+    noise = torch.rand_like(unit) - 0.5
     # The noise leads beyond [0, 1] at its ends, where no level is.
-    level = torch.round(unit.float() * levels + noise).clamp_(0, levels)
+    level = torch.round(unit * levels + noise).clamp_(0, levels)
     return (2 * largest * (level / levels - 0.5)).to(grad.dtype)
 
 

@@ -4,10 +4,11 @@
 
 It is the contract between training and export: a layer that can state its terms runs through one XNOR kernel. A term is
 a statement without an input: A and s are rules, which ``evaluate`` and the runtime apply to the layer's real input.
-Every operand, constants included, is 0 outside a zero-padded image.
+Every operand, constants included, is 0 outside a zero-padded image. Outside one padded with ±1 a plane of signs has that bit,
+and A_0 stays 1, so that an activation of several planes has one of its own levels there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class Threshold:
         """A of `x`, (N, C, ...)."""
         if self.threshold is None:
             return sign(x)
-        return sign(x - self.threshold.to(x.dtype).view(-1, *[1] * (x.dim() - 2)))
+        return sign(x - self.threshold.to(x).view(-1, *[1] * (x.dim() - 2)))
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Real:
 class Residual:
     """A = sign of the residual that the first `index` planes of a patch leave, and β, its mean magnitude, as scale.
 
-    R_0 = patch; H_i = sign(R_i), β_i = ‖R_i‖₁/n, R_{i+1} = R_i - β_i·H_i (Li et al., HORQ, 2017). Defined per patch, so it has no
-    plane over the image.
+    R_0 = patch; H_i = sign(R_i), β_i = ‖R_i‖₁/n, R_{i+1} = R_i - β_i·H_i (Li et al., HORQ, 2017). Defined per patch, so it has
+    no plane over the image.
 
     Attributes:
         index: i >= 0.
@@ -80,7 +81,7 @@ class Term:
         padding: (py, px), pixels added on each side.
         dilation: (dy, dx).
         groups: channel groups, as in torch.nn.Conv2d.
-        pad_value: 0, +1 or -1: what a tap outside the image counts as; 0 adds nothing to the sum.
+        pad_value: 0, +1 or -1: what a tap outside the image counts as; 0 adds nothing to the sum. Of A_0 it is 0 or 1.
         window_mean: whether s is multiplied by K[p], the mean magnitude of the taps under the window (XNOR-Net, 2016, §3.2).
     """
 
@@ -102,7 +103,7 @@ class Terms:
     Attributes:
         terms: at least one.
         bias: u, (O,) float32; None is 0.
-        geometry: of every term.
+        geometry: of every term, but for A_0's `pad_value`.
     """
 
     terms: tuple[Term, ...]
@@ -142,7 +143,10 @@ def evaluate(terms: Terms, x: Tensor, given: dict[int, Tensor] | None = None) ->
         given: ``id`` of an operand -> plane to use instead of its own: (N, C, ...), for a `Residual` (N, G, n, ...).
 
     Returns:
-        (N, O, H', W') or (N, O).
+        (N, O, H', W') or (N, O), of the dtype of `x`.
+
+    Raises:
+        ValueError: a scale is tied to another size of output.
     """
     given = given or {}
     geometry = terms.geometry
@@ -160,13 +164,31 @@ def evaluate(terms: Terms, x: Tensor, given: dict[int, Tensor] | None = None) ->
             y = (geometry.patch_product(signs, weight) * beta).flatten(1, 2)
         else:
             own = given.get(id(term.activation))
-            y = geometry.product(term.activation.plane(x) if own is None else own, weight)
+            plane = term.activation.plane(x) if own is None else own
+            y = replace(geometry, pad_value=term.pad_value).product(plane, weight)
         if means is not None and term.window_mean:
             y = y * means.repeat_interleave(y.shape[1] // means.shape[1], dim=1)
         if term.scale is not None:
-            y = y * (term.scale if term.scale.dim() == 3 else term.scale.view(-1, *[1] * (y.dim() - 2)))
+            scale = term.scale.to(y.device)
+            if scale.dim() == 3:
+                check_tied(y, scale)
+            y = y * (scale if scale.dim() == 3 else scale.view(-1, *[1] * (y.dim() - 2)))
         total = y if total is None else total + y
     assert total is not None
     if terms.bias is not None:
-        total = total + terms.bias.view(-1, *[1] * (total.dim() - 2))
-    return total
+        total = total + terms.bias.to(total.device).view(-1, *[1] * (total.dim() - 2))
+    return total.to(x.dtype)
+
+
+def check_tied(y: Tensor, scale: Tensor) -> None:
+    """Raise ValueError if a spatial scale belongs to another size of output; it might broadcast to a wrong one.
+
+    Args:
+        y: sums, (N, O, H', W').
+        scale: (O, H', W').
+    """
+    if y.shape[2:] != scale.shape[1:]:
+        raise ValueError(
+            f"Expected an output of {tuple(scale.shape[1:])} pixels, to which XNOR-Net++'s spatial scales are tied, but got "
+            f"{tuple(y.shape[2:])}. Cure: method 'xnor_pp', or inputs of the size given to tie_to_size."
+        )

@@ -1,12 +1,14 @@
 """The runtime's graph under construction."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from bnn_tasks.runtime.graph import Node
+
+Stored = Tensor | np.ndarray | str | None  # a node's tensor: its values, or the name under which it is stored
 
 
 class ExportError(ValueError):
@@ -58,7 +60,7 @@ class GraphBuilder:
         name: str,
         inputs: list[str],
         attrs: dict[str, Any] | None = None,
-        tensors: Mapping[str, Tensor | np.ndarray | None] | None = None,
+        tensors: Mapping[str, Stored] | None = None,
     ) -> str:
         """Append a node with one output and return the output's name.
 
@@ -67,11 +69,35 @@ class GraphBuilder:
             name: of the layer; made unique.
             inputs: names of values.
             attrs: of the operation.
-            tensors: by role, stored as ``layer.role``; None is left out.
+            tensors: by role, stored as ``layer.role``; a string names a tensor that is stored already, None is left out.
+        """
+        return self.add_several(op, name, inputs, ("",), attrs, tensors)[0]
+
+    def add_several(
+        self,
+        op: str,
+        name: str,
+        inputs: list[str],
+        outputs: Sequence[str],
+        attrs: dict[str, Any] | None = None,
+        tensors: Mapping[str, Stored] | None = None,
+    ) -> list[str]:
+        """Append a node with several outputs and return their names.
+
+        Args:
+            op: the runtime's operation.
+            name: of the layer; made unique.
+            inputs: names of values.
+            outputs: what each is, appended to the node's name; empty for the name itself.
+            attrs: of the operation.
+            tensors: as `add` takes them.
         """
         unique = self._unique(name)
         roles = {
-            role: self.tensor(f"{name}.{role}", value) for role, value in (tensors or {}).items() if value is not None
+            role: value if isinstance(value, str) else self.tensor(f"{name}.{role}", value)
+            for role, value in (tensors or {}).items()
+            if value is not None
         }
-        self.nodes.append(Node(unique, op, tuple(inputs), (unique,), dict(attrs or {}), roles))
-        return unique
+        values = [f"{unique}.{output}" if output else unique for output in outputs]
+        self.nodes.append(Node(unique, op, tuple(inputs), tuple(values), dict(attrs or {}), roles))
+        return values

@@ -1,84 +1,21 @@
-"""How each supported module becomes runtime nodes: one small function a type, and the table of them."""
+"""How each supported real-valued module becomes runtime nodes: one small function a type, and the table of them."""
 
 from collections.abc import Callable
 
 import numpy as np
-from torch import Tensor, nn
+import torch
+from torch import nn
 
-from bnn_tasks.binary import BinaryConv2d, BinaryLinear, RPReLU, Term
+from bnn_tasks.backbones import BranchMean, BranchSum, ChannelGroupMean, ChannelScale, Maxout, SoftGate
+from bnn_tasks.binary import RPReLU
 from bnn_tasks.export.builder import ExportError, GraphBuilder, to_numpy
-from bnn_tasks.export.fold import FoldedSign
 from bnn_tasks.models import Normalize, ResizeLike
 
-BinaryLayer = BinaryConv2d | BinaryLinear
 Emit = Callable[[GraphBuilder, str, nn.Module, list[str]], str]
 
 
 def _pair(value: int | tuple[int, int]) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
-
-
-def pack_weight(weight: Tensor) -> np.ndarray:
-    """±1 weights, (O, ...), as rows of bits: uint8 (O, ⌈n/8⌉), row-major, least significant bit first, 1 is +1."""
-    return np.packbits((weight.flatten(1) > 0).numpy(), axis=1, bitorder="little")
-
-
-def emit_sign(builder: GraphBuilder, name: str, x: str, threshold: Tensor | None, groups: int) -> str:
-    """The sign of a real value."""
-    return builder.add("sign", f"{name}.sign", [x], {"groups": groups}, {"threshold": threshold})
-
-
-def _binary_attrs(layer: BinaryLayer, term: Term) -> dict[str, object]:
-    if isinstance(layer, BinaryLinear):
-        return {"features": layer.in_features}
-    return {
-        "channels": layer.in_channels,
-        "kernel": list(layer.kernel_size),
-        "stride": list(term.stride),
-        "padding": list(term.padding),
-        "dilation": list(term.dilation),
-        "groups": term.groups,
-        "pad_value": term.pad_value,
-    }
-
-
-def binary_op(layer: BinaryLayer) -> str:
-    """The runtime's operation for a binary layer."""
-    return "binary_linear" if isinstance(layer, BinaryLinear) else "binary_conv2d"
-
-
-def emit_binary(builder: GraphBuilder, name: str, layer: BinaryLayer, bits: list[str]) -> str:
-    """A binary layer with real output: one node a term, added up.
-
-    Args:
-        builder: takes the nodes.
-        name: of the layer.
-        layer: the layer.
-        bits: the packed input of every term.
-    """
-    terms = layer.terms()
-    parts = []
-    for index, (term, x) in enumerate(zip(terms.terms, bits, strict=True)):
-        part = name if len(terms.terms) == 1 else f"{name}.term{index}"
-        tensors = {
-            "weight": pack_weight(term.weight),
-            "scale": term.scale,
-            "bias": terms.bias if index == 0 else None,
-        }
-        parts.append(builder.add(binary_op(layer), part, [x], _binary_attrs(layer, term), tensors))
-    return parts[0] if len(parts) == 1 else builder.add("add", f"{name}.sum", parts)
-
-
-def emit_folded(
-    builder: GraphBuilder, name: str, layer: BinaryLayer, bits: str, folded: FoldedSign, out_groups: int
-) -> str:
-    """A binary layer whose accumulators become bits at once."""
-    (term,) = layer.terms().terms
-    attrs = _binary_attrs(layer, term)
-    if isinstance(layer, BinaryConv2d):
-        attrs["out_groups"] = out_groups
-    tensors = {"weight": pack_weight(term.weight), "threshold": folded.threshold, "flip": folded.flip}
-    return builder.add(binary_op(layer), name, [bits], attrs, tensors)
 
 
 def _conv2d(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
@@ -134,6 +71,27 @@ def _rprelu(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str
     assert isinstance(layer, RPReLU)
     tensors = {"slope": layer.prelu.weight, "shift_in": layer.shift_in, "shift_out": layer.shift_out}
     return builder.add("prelu", name, inputs, {}, tensors)
+
+
+def _maxout(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
+    assert isinstance(layer, Maxout)
+    return builder.add("prelu", name, inputs, {}, {"slope": layer.negative, "slope_above": layer.positive})
+
+
+def _channel_scale(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
+    assert isinstance(layer, ChannelScale)
+    tensors = {"scale": layer.weight, "shift": torch.zeros_like(layer.weight)}
+    return builder.add("scale_shift", name, inputs, {}, tensors)
+
+
+def _channel_group_mean(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
+    assert isinstance(layer, ChannelGroupMean)
+    return builder.add("channel_group_mean", name, inputs, {"channels": layer.out_channels})
+
+
+def _weighted_sum(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
+    assert isinstance(layer, BranchMean | BranchSum | SoftGate)
+    return builder.add("weighted_sum", name, inputs, {}, {"weight": layer.weights()})
 
 
 def _hardtanh(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
@@ -208,5 +166,11 @@ MODULES: dict[type[nn.Module], Emit] = {
     nn.Identity: _nothing,
     Normalize: _normalize,
     RPReLU: _rprelu,
+    Maxout: _maxout,
+    ChannelScale: _channel_scale,
+    ChannelGroupMean: _channel_group_mean,
+    BranchMean: _weighted_sum,
+    BranchSum: _weighted_sum,
+    SoftGate: _weighted_sum,
     ResizeLike: _simple("resize_nearest"),
 }

@@ -1,19 +1,18 @@
 """Trace a module with torch.fx and write it down as runtime nodes; names the layer it cannot express."""
 
-import operator
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
-from bnn_tasks.binary import BinaryConv2d, BinaryLinear
+from bnn_tasks.binary import BinaryConv2d, BinaryLinear, Terms, Threshold
+from bnn_tasks.export.binary_layers import BinaryLayer, BinaryWriter, Plane
 from bnn_tasks.export.builder import ExportError, GraphBuilder
 from bnn_tasks.export.fold import FoldedSign, fold
-from bnn_tasks.export.layers import MODULES, BinaryLayer, emit_binary, emit_folded, emit_sign
+from bnn_tasks.export.functions import AS_MODULE, OF_TWO
+from bnn_tasks.export.layers import MODULES
 
 # Modules that keep an accumulator's order, so that a sign after them may be a threshold on the accumulator.
 FOLDABLE = (nn.BatchNorm2d, nn.BatchNorm1d, nn.Hardtanh, nn.Identity, nn.Dropout)
@@ -32,77 +31,39 @@ class _Tracer(fx.Tracer):
 
 @dataclass(frozen=True)
 class SignSite:
-    """Where the bits of one call of a binary layer come from.
+    """Where the planes and sums of one call of a binary layer are.
 
     Attributes:
         layer: name of the layer in the module.
         call: how many calls of the same layer came before it.
-        values: the runtime's bits, one a term.
-        node: the runtime's node of the layer.
+        planes: the runtime's value of every operand, in the order of ``Terms.operands``.
+        nodes: the runtime's node of every term.
         folded: whether the bits come from a folded threshold.
     """
 
     layer: str
     call: int
-    values: list[str]
-    node: str
+    planes: list[str]
+    nodes: list[str]
     folded: bool
-
-
-def _relu(node: fx.Node) -> nn.Module:
-    return nn.ReLU()
-
-
-def _relu6(node: fx.Node) -> nn.Module:
-    return nn.ReLU6()
-
-
-def _hardtanh(node: fx.Node) -> nn.Module:
-    return nn.Hardtanh(*node.args[1:3], **{k: v for k, v in node.kwargs.items() if k in ("min_val", "max_val")})  # type: ignore[arg-type]
-
-
-def _sigmoid(node: fx.Node) -> nn.Module:
-    return nn.Sigmoid()
-
-
-def _like(module: type[nn.Module]) -> Callable[[fx.Node], nn.Module]:
-    """A function whose arguments after the input are the module's own."""
-    return lambda node: module(*node.args[1:], **{k: v for k, v in node.kwargs.items() if k != "input"})
-
-
-def _dropout(node: fx.Node) -> nn.Module:
-    if node.kwargs.get("training", True):
-        raise ExportError(
-            f"Expected dropout to be off in eval mode, but {node.name!r} is always on. Cure: pass training=self.training."
-        )
-    return nn.Identity()
-
-
-# Functions and methods of one tensor, as the module that does the same.
-AS_MODULE: dict[Any, Callable[[fx.Node], nn.Module]] = {
-    F.relu: _relu,
-    torch.relu: _relu,
-    torch.relu_: _relu,
-    "relu": _relu,
-    "relu_": _relu,
-    F.relu6: _relu6,
-    F.hardtanh: _hardtanh,
-    torch.sigmoid: _sigmoid,
-    F.sigmoid: _sigmoid,
-    "sigmoid": _sigmoid,
-    torch.flatten: _like(nn.Flatten),
-    "flatten": _like(nn.Flatten),
-    F.adaptive_avg_pool2d: _like(nn.AdaptiveAvgPool2d),
-    F.max_pool2d: _like(nn.MaxPool2d),
-    F.avg_pool2d: _like(nn.AvgPool2d),
-    F.dropout: _dropout,
-}
-ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 
 
 def _foldable(layer: nn.Module) -> bool:
     without_statistics = isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d) and layer.running_mean is None
     return isinstance(layer, FOLDABLE) and not without_statistics
+
+
+def _only_threshold(terms: Terms) -> Threshold | None:
+    """The sign that is all a layer reads of its input, if so it is."""
+    operands = terms.operands()
+    only = operands[0] if len(operands) == 1 and not any(term.window_mean for term in terms.terms) else None
+    return only if isinstance(only, Threshold) else None
+
+
+def _gives_sums(terms: Terms) -> bool:
+    """Whether a layer's output is a function of one accumulator and the channel."""
+    scale = terms.terms[0].scale
+    return len(terms.terms) == 1 and _only_threshold(terms) is not None and (scale is None or scale.dim() == 1)
 
 
 class GraphWriter:
@@ -133,11 +94,12 @@ class GraphWriter:
                 "Cure: keep control flow that depends on values out of forward."
             ) from error
         self._values: dict[fx.Node, str] = {}
-        self._signs: dict[tuple[str, int, int], str] = {}
+        self._binary_writer = BinaryWriter(self.builder)
+        self._known_terms: dict[str, Terms] = {}
         self._calls: Counter[str] = Counter()
         self._folds = self._find_folds()
         self._inside = {inner for chain in self._folds.values() for inner in chain}
-        self._folded_bits: dict[fx.Node, str] = {}
+        self._folded_bits: dict[fx.Node, Plane] = {}
         for node in self._graph.nodes:
             getattr(self, f"_{node.op}")(node)
 
@@ -150,6 +112,16 @@ class GraphWriter:
             if isinstance(layer, BinaryConv2d | BinaryLinear):
                 return layer
         return None
+
+    def _terms(self, node: fx.Node) -> Terms:
+        name, layer = str(node.target), self._binary(node)
+        assert layer is not None
+        if name not in self._known_terms:
+            try:
+                self._known_terms[name] = layer.terms()
+            except ValueError as error:
+                raise ExportError(f"layer {name!r}: {error}") from error
+        return self._known_terms[name]
 
     def _find_folds(self) -> dict[fx.Node, list[fx.Node]]:
         """Consumer -> [producer, chain...] where a binary layer's output runs only into the consumer's sign."""
@@ -171,14 +143,10 @@ class GraphWriter:
         return folds
 
     def _fold(self, producer: fx.Node, chain: list[fx.Node], consumer: fx.Node) -> FoldedSign | None:
-        first, second = self._binary(producer), self._binary(consumer)
-        assert first is not None
-        assert second is not None
-        terms, wanted = first.terms(), second.terms()
-        if len(terms.terms) != 1 or len(wanted.terms) != 1:
+        terms, reader = self._terms(producer), _only_threshold(self._terms(consumer))
+        if reader is None or not _gives_sums(terms):
             return None
-        modules = [self._layer(node) for node in chain]
-        return fold(terms.terms[0], terms.bias, modules, wanted.terms[0].activation.threshold)
+        return fold(terms.terms[0], terms.bias, [self._layer(node) for node in chain], reader.threshold)
 
     def _placeholder(self, node: fx.Node) -> None:
         if self._values:
@@ -193,33 +161,24 @@ class GraphWriter:
     def _output(self, node: fx.Node) -> None:
         self.outputs = fx.node.map_arg(node.args[0], lambda n: self._values[n])
 
-    def _bits(self, node: fx.Node, layer: BinaryLayer) -> list[str]:
-        if node in self._folds:
-            return [self._folded_bits[node]]
-        x = self._values[node.args[0]]  # type: ignore[index]
-        bits = []
-        for term in layer.terms().terms:
-            key = (x, id(layer.activation_binarizer), term.groups)
-            if key not in self._signs:
-                self._signs[key] = emit_sign(self.builder, str(node.target), x, term.activation.threshold, term.groups)
-            bits.append(self._signs[key])
-        return bits
-
     def _call_binary(self, node: fx.Node, layer: BinaryLayer) -> None:
-        name = str(node.target)
-        bits = self._bits(node, layer)
+        name, terms = str(node.target), self._terms(node)
+        if node in self._folds:
+            x, planes = "", [self._folded_bits[node]]
+        else:
+            x = self._values[node.args[0]]  # type: ignore[index]
+            planes = self._binary_writer.planes(name, terms, x)
         consumer = next((c for c, chain in self._folds.items() if chain[0] is node), None)
         if consumer is None:
-            value = emit_binary(self.builder, name, layer, bits)
-            self._values[node] = value
+            self._values[node], nodes = self._binary_writer.layer(name, layer, terms, planes, x)
         else:
             folded = self._fold(node, self._folds[consumer][1:], consumer)
-            reader = self._binary(consumer)
             assert folded is not None
-            groups = reader.groups if isinstance(reader, BinaryConv2d) else 1
-            value = emit_folded(self.builder, name, layer, bits[0], folded, groups)
-            self._folded_bits[consumer] = value
-        self.sites.append(SignSite(name, self._calls[name], bits, value, node in self._folds))
+            groups = self._terms(consumer).geometry.groups
+            value, nodes = self._binary_writer.folded(name, layer, terms, planes[0], folded, groups)
+            self._folded_bits[consumer] = Plane(value)
+        site = SignSite(name, self._calls[name], [plane.value for plane in planes], nodes, node in self._folds)
+        self.sites.append(site)
         self._calls[name] += 1
 
     def _call_module(self, node: fx.Node) -> None:
@@ -235,14 +194,15 @@ class GraphWriter:
                 f"Expected layers that the runtime knows, but {name!r} is a {type(layer).__name__}. "
                 f"Supported: BinaryConv2d, BinaryLinear, {', '.join(sorted(m.__name__ for m in MODULES))}."
             )
-        inputs = [self._values[argument] for argument in node.all_input_nodes]
+        inputs: list[str] = []  # not node.all_input_nodes: it has a map that is given twice once
+        fx.node.map_arg((node.args, node.kwargs), lambda argument: inputs.append(self._values[argument]))
         self._values[node] = MODULES[type(layer)](self.builder, name, layer, inputs)
 
     def _call_function(self, node: fx.Node) -> None:
         nodes = [argument for argument in node.args if isinstance(argument, fx.Node)]
-        if node.target in ADDITIONS and len(nodes) == len(node.args) == 2 and not node.kwargs:
-            pair = [self._values[argument] for argument in nodes]
-            self._values[node] = self.builder.add("add", node.name, pair)
+        of_two = next((op for op, targets in OF_TWO.items() if node.target in targets), None)
+        if of_two is not None and len(nodes) == len(node.args) == 2 and not node.kwargs:
+            self._values[node] = self.builder.add(of_two, node.name, [self._values[argument] for argument in nodes])
         elif node.target is torch.cat and node.args and node.kwargs.get("dim", (*node.args, 0)[1]) == 1:
             parts = [self._values[part] for part in node.args[0]]  # type: ignore[union-attr, index]
             self._values[node] = parts[0] if len(parts) == 1 else self.builder.add("concat", node.name, parts)

@@ -1,22 +1,34 @@
 """Prove that an artifact computes what the module computes, bit by bit.
 
-The module is run with the *runtime's* bits forced into every binary layer. Then torch and runtime see the same bits
+The module is run with the *runtime's* planes forced into every binary layer. Then torch and runtime see the same bits
 everywhere, so their real values differ by rounding alone, and where a sign still differs the value must be a tie:
-abs(x - threshold) <= 1e-5 · std(x). Accumulators have no excuse: they must be identical.
+abs(x - threshold) <= 1e-5 · std(x), for a patch's residual abs(R) in the place of that distance. Accumulators have no
+excuse: they must be identical, term by term.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnn_tasks.binary import BinaryConv2d, BinaryLinear
+from bnn_tasks.binary import (
+    BinaryConv2d,
+    BinaryLinear,
+    Geometry,
+    Real,
+    Residual,
+    Term,
+    Terms,
+    Threshold,
+    evaluate,
+    sign,
+)
+from bnn_tasks.binary.terms import Operand, residual_planes
 from bnn_tasks.export.builder import ExportError
 from bnn_tasks.export.trace import SignSite
 from bnn_tasks.runtime import Session
@@ -72,13 +84,24 @@ def _output_error(want: Tensor, got: Tensor) -> float:
     return error
 
 
-def _threshold(layer: BinaryConv2d | BinaryLinear, x: Tensor) -> Tensor:
-    theta = layer.terms().terms[0].activation.threshold
-    return torch.zeros(()) if theta is None else theta.view(-1, *[1] * (x.dim() - 2))
+def _signed(terms: Terms, operand: Threshold | Residual, x: Tensor, given: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+    """The value whose sign an operand takes, and 1 where it takes one (0 at a zero-padded tap of a patch).
+
+    A residual is what the runtime's planes before it leave.
+    """
+    if isinstance(operand, Threshold):
+        theta = operand.threshold
+        return (x if theta is None else x - theta.view(-1, *[1] * (x.dim() - 2))), torch.ones_like(x)
+    residual, inside = terms.geometry.patches(x), terms.geometry.inside(x)
+    before = [given[id(o)] for o in terms.operands() if isinstance(o, Residual) and o.index < operand.index]
+    planes = residual_planes(residual, inside, operand.index, before)
+    for beta, signs in zip(planes[::2], planes[1::2], strict=True):
+        residual = residual - beta * signs
+    return residual, inside.expand_as(residual)
 
 
 class Forcing:
-    """Hooks that put the runtime's bits into a module's binary layers and compare as they go.
+    """Hooks that put the runtime's planes into a module's binary layers and compare as they go.
 
     Attributes:
         bits: activation bits compared so far.
@@ -98,60 +121,76 @@ class Forcing:
         for name in self.queues:
             layer = module.get_submodule(name)
             assert isinstance(layer, BinaryConv2d | BinaryLinear)
-            self.handles.append(layer.activation_binarizer.register_forward_hook(self._hook(name, layer)))
+            self.handles.append(layer.register_forward_hook(self._hook(name, layer.terms())))
 
     def start(self, values: dict[str, np.ndarray]) -> None:
         """Set the values of the next image, from ``Session.values``."""
         self.values, self.calls = values, dict.fromkeys(self.queues, 0)
 
-    def _hook(self, name: str, layer: BinaryConv2d | BinaryLinear) -> Any:
+    def _hook(self, name: str, terms: Terms) -> Any:
         def force(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
             site = self.queues[name][self.calls[name]]
             self.calls[name] += 1
-            bits = torch.from_numpy(self.values[site.values[0]].astype(np.float32))[None]
-            self._compare_bits(name, layer, inputs[0], output, bits)
-            self._compare_accumulators(site, layer, bits)
-            return bits
+            (x,) = inputs
+            given: dict[int, Tensor] = {}
+            for operand, value in zip(terms.operands(), site.planes, strict=True):
+                if not isinstance(operand, Real):
+                    plane = torch.from_numpy(self.values[value].astype(np.float32))[None]
+                    if isinstance(operand, Residual):
+                        plane = plane.view(1, terms.geometry.groups, -1, *plane.shape[2:])
+                    self._compare_plane(name, terms, operand, x, plane, given)
+                    given[id(operand)] = plane
+            for term, node in zip(terms.terms, site.nodes, strict=True):
+                if id(term.activation) in given:
+                    self._compare_accumulators(terms.geometry, term, node, given[id(term.activation)])
+            return evaluate(terms, x, given)
 
         return force
 
-    def _compare_bits(
-        self, name: str, layer: BinaryConv2d | BinaryLinear, x: Tensor, expected: Tensor, bits: Tensor
+    def _compare_plane(
+        self, name: str, terms: Terms, operand: Operand, x: Tensor, plane: Tensor, given: dict[int, Tensor]
     ) -> None:
-        different = bits != expected
-        margin = (x - _threshold(layer, x)).abs()[different]
+        if not isinstance(operand, Threshold | Residual):
+            if not bool((plane == 1).all()):
+                raise ParityError(f"Expected the constant plane before {name!r} to be +1 everywhere, but it is not.")
+            return
+        value, inside = _signed(terms, operand, x, given)
+        if not torch.equal(plane != 0, inside != 0):
+            raise ParityError(
+                f"Expected the patches before {name!r} to have signs at the image's taps, but they differ."
+            )
+        different = plane != sign(value) * inside
+        margin = value.abs()[different]
         limit = TIE * _spread(x)
-        if margin.numel() and float(margin.max()) > limit:
+        if margin.numel() and not float(margin.max()) <= limit:
             raise ParityError(
                 f"Expected the runtime's signs before {name!r} to be torch's except at rounding ties, but one differs at "
                 f"a distance of {float(margin.max()):.3g} from its threshold (a tie is at most {limit:.3g})."
             )
-        self.bits += bits.numel()
+        self.bits += int(inside.count_nonzero())
         self.ties += int(different.sum())
 
-    def _compare_accumulators(self, site: SignSite, layer: BinaryConv2d | BinaryLinear, bits: Tensor) -> None:
-        term = layer.terms().terms[0]
+    def _compare_accumulators(self, geometry: Geometry, term: Term, node: str, plane: Tensor) -> None:
         weight = term.weight.float()
-        if isinstance(layer, BinaryLinear):
-            expected = F.linear(bits, weight)
+        signs = plane[0]
+        if isinstance(term.activation, Residual):
+            expected, signs = geometry.patch_product(plane, weight).flatten(1, 2), signs.flatten(0, 1)
         else:
-            pad = (term.padding[1], term.padding[1], term.padding[0], term.padding[0])
-            padded = F.pad(bits, pad, value=float(term.pad_value))
-            expected = F.conv2d(padded, weight, None, term.stride, 0, term.dilation, term.groups)
-        found = self.session.accumulate(site.node, bits[0].numpy().astype(np.int8))
+            expected = replace(geometry, pad_value=term.pad_value).product(plane, weight)
+        found = self.session.accumulate(node, signs.numpy().astype(np.int8))
         if not np.array_equal(found, expected[0].numpy().astype(np.int32)):
-            raise ParityError(f"Expected the accumulators of {site.node!r} to be torch's integers, but they differ.")
+            raise ParityError(f"Expected the accumulators of {node!r} to be torch's integers, but they differ.")
         self.accumulators += found.size
 
 
 @contextmanager
 def forced(module: nn.Module, session: Session, sites: list[SignSite]) -> Iterator[Forcing]:
-    """While open, `module` computes with the runtime's bits; call ``start`` before each image.
+    """While open, `module` computes with the runtime's planes; call ``start`` before each image.
 
     Args:
         module: in eval mode, float32, on the CPU; called on one image at a time.
         session: the artifact, loaded.
-        sites: where the artifact's bits are, from `GraphWriter`.
+        sites: where the artifact's planes are, from `GraphWriter`.
     """
     forcing = Forcing(module, sites, session)
     try:
@@ -168,7 +207,7 @@ def verify(module: nn.Module, session: Session, sites: list[SignSite], images: T
     Args:
         module: in eval mode, float32, on the CPU.
         session: the artifact, loaded.
-        sites: where the artifact's bits are, from `GraphWriter`.
+        sites: where the artifact's planes are, from `GraphWriter`.
         images: (N, C, H, W) float32.
 
     Returns:

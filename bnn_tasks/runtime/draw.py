@@ -46,7 +46,7 @@ def draw_boxes(
     Raises:
         ValueError: an argument of another shape, a label without a name, or a box that is not finite.
     """
-    _check_image(image)
+    check_image(image)
     boxes, labels = np.asarray(boxes, np.float64), np.asarray(labels)
     if boxes.shape != (len(labels), 4) or not np.isfinite(boxes).all():
         raise ValueError(f"Expected `boxes` to be ({len(labels)}, 4), finite, one for each label, but got {boxes}")
@@ -57,7 +57,7 @@ def draw_boxes(
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
     side = min(picture.size)
-    font, thickness = _font(max(11, side // 28)), max(1, round(side / 130))
+    font, thickness = load_font(max(11, side // 28)), max(1, round(side / 130))
     limit = np.array([picture.width, picture.height] * 2)
     order = range(len(labels)) if scores is None else np.argsort(np.asarray(scores), kind="stable").tolist()
     for i in order:
@@ -82,11 +82,17 @@ def _label(
     pen.text((x + 2 - left, y + 2 - top), text, fill="black" if luma > 140 else "white", font=font)
 
 
-def _font(size: int) -> _Font:
+def load_font(size: int) -> _Font:
+    """Pillow's own font.
+
+    Args:
+        size: height in pixels.
+    """
     return ImageFont.load_default(size)
 
 
-def _check_image(image: np.ndarray) -> None:
+def check_image(image: np.ndarray) -> None:
+    """Raise ValueError unless `image` is a (height, width, 3) uint8 array with pixels."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(
             f"Expected `image` to be a (height, width, 3) uint8 RGB array, but got {image.dtype} {image.shape}"
@@ -121,7 +127,7 @@ def contact_sheet(
     columns = min(columns, len(rows))
     lines = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
     heights = [max(picture.height for pair in line for picture in pair) for line in lines]
-    font = _font(max(14, width // 18))
+    font = load_font(max(14, width // 18))
     header = MARGIN + max(14, width // 18) + MARGIN
     pair_width = 2 * width + MARGIN // 2 + 2 * MARGIN
     page = Image.new("RGB", (columns * pair_width, header + sum(heights) + MARGIN * len(heights)), PAGE)
@@ -140,6 +146,6 @@ def contact_sheet(
 
 
 def _scaled(image: np.ndarray, width: int) -> Image.Image:
-    _check_image(image)
+    check_image(image)
     height = max(1, round(image.shape[0] * width / image.shape[1]))
     return Image.fromarray(image).resize((width, min(height, 4 * width)), Image.Resampling.BICUBIC)

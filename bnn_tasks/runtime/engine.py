@@ -10,11 +10,11 @@ import numpy as np
 
 from bnn_tasks.runtime.errors import GraphError, TooSmallError
 from bnn_tasks.runtime.graph import Graph, Node
-from bnn_tasks.runtime.kinds import BitMap, BitVector
 from bnn_tasks.runtime.layouts import signs_to_bits
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.ops.base import Context
-from bnn_tasks.runtime.ops.binary import BinaryConv2d, BinaryLinear
+from bnn_tasks.runtime.ops.binary import BinaryLayer, BinaryLinear
+from bnn_tasks.runtime.ops.patches import BinaryPatches
 from bnn_tasks.runtime.plan import Plan, Step, make_plan, node_tensors, prepare_key, prepared_bytes, smallest_size
 
 PLANS_KEPT = 64  # input sizes whose plan is remembered
@@ -85,15 +85,18 @@ class Engine:
         return values
 
     def accumulate(self, node: Node, signs: np.ndarray) -> np.ndarray:
-        """Raw accumulators of a binary node for int8 ±1, (C, H, W) or (C,); ValueError where they do not fit."""
+        """Raw accumulators of a binary node for int8 ±1, (C, H, W) or (C,); ValueError where they do not fit.
+
+        Of packed patches, a tap outside is 0.
+        """
         op = OPS[node.op]
-        assert isinstance(op, BinaryConv2d | BinaryLinear)
-        conv = isinstance(op, BinaryConv2d)
-        if not isinstance(signs, np.ndarray) or signs.dtype != np.int8 or signs.ndim != (3 if conv else 1):
-            raise ValueError(f"Expected `signs` to be int8 of shape {'(C, H, W)' if conv else '(C,)'}.")
-        if not np.isin(signs, (-1, 1)).all():
-            raise ValueError("Expected `signs` to hold -1 and +1 only.")
-        kind = BitMap(signs.shape[0], node.attrs["groups"], *signs.shape[1:]) if conv else BitVector(signs.shape[0])
+        assert isinstance(op, BinaryLayer)
+        linear, patches = isinstance(op, BinaryLinear), isinstance(op, BinaryPatches)
+        if not isinstance(signs, np.ndarray) or signs.dtype != np.int8 or signs.ndim != (1 if linear else 3):
+            raise ValueError(f"Expected `signs` to be int8 of shape {'(C,)' if linear else '(C, H, W)'}.")
+        if not np.isin(signs, (-1, 0, 1) if patches else (-1, 1)).all():
+            raise ValueError(f"Expected `signs` to hold -1 and +1 only{', and 0 outside' if patches else ''}.")
+        kind = op.operand(signs.shape, node.attrs)
         try:
             op.infer([kind], node.attrs, node_tensors(node, self.tensors))
         except GraphError as error:

@@ -38,6 +38,7 @@ class Graph:
         detections: the values of `boxes`, `scores` and `labels`, all of one nms node; None for no detector.
         classes: names; empty where there are none.
         resize: {"sizes": [[H, W], ...], "rule": str}, how images come to the input; None: any size, tensors only.
+        probabilities: the value of a classifier's probabilities, made by a softmax node; None for no classifier.
     """
 
     nodes: tuple[Node, ...]
@@ -47,6 +48,14 @@ class Graph:
     detections: Mapping[str, str] | None = None
     classes: tuple[str, ...] = ()
     resize: Mapping[str, Any] | None = None
+    probabilities: str | None = None
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The values that an image's result is made of: boxes, scores, labels, or probabilities; empty for a plain net."""
+        if self.detections is not None:
+            return tuple(self.detections[key] for key in ("boxes", "scores", "labels"))
+        return () if self.probabilities is None else (self.probabilities,)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -61,7 +70,7 @@ class Graph:
             }
             for n in self.nodes
         ]
-        return {
+        graph = {
             "input": {"name": self.input_name, "channels": self.channels},
             "nodes": nodes,
             "outputs": self.outputs,
@@ -69,6 +78,8 @@ class Graph:
             "classes": list(self.classes),
             "resize": None if self.resize is None else dict(self.resize),
         }
+        # A reader that knows no classifiers knows no such key: it goes on reading everything else.
+        return graph if self.probabilities is None else graph | {"probabilities": self.probabilities}
 
 
 def leaves(outputs: Any) -> Iterator[str]:

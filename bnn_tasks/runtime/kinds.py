@@ -66,6 +66,30 @@ class BitMap:
 
 
 @dataclass(frozen=True)
+class PatchBits:
+    """Packed signs of the patch under every output pixel; a tap outside a zero-padded image has none.
+
+    In memory uint64 [H, W, (groups + 1) * words]: each group's signs, then once which taps are inside; tail bits 0.
+    `channels` are taps: those of one patch, of all groups.
+    """
+
+    channels: int
+    groups: int
+    height: Side
+    width: Side
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape in memory."""
+        return known(self.height), known(self.width), (self.groups + 1) * words(self.channels // self.groups)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return 8 * known(self.height) * known(self.width) * (self.groups + 1) * words(self.channels // self.groups)
+
+
+@dataclass(frozen=True)
 class Vector:
     """Float32 (C,)."""
 
@@ -143,4 +167,4 @@ class FoundLabels(_Found):
     """Int64 (n,), 0-based."""
 
 
-Kind = FloatMap | BitMap | Vector | BitVector | Boxes | FoundBoxes | FoundScores | FoundLabels
+Kind = FloatMap | BitMap | PatchBits | Vector | BitVector | Boxes | FoundBoxes | FoundScores | FoundLabels

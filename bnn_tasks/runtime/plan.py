@@ -8,7 +8,7 @@ import numpy as np
 
 from bnn_tasks.runtime.errors import GraphError, TooSmallError
 from bnn_tasks.runtime.graph import Graph, Node, leaves
-from bnn_tasks.runtime.kinds import BitMap, Boxes, FloatMap, Kind, Side, Vector
+from bnn_tasks.runtime.kinds import BitMap, Boxes, FloatMap, Kind, PatchBits, Side, Vector
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.ops.attrs import MAX_CHANNELS
 from bnn_tasks.runtime.resize import MAX_SIDE
@@ -105,9 +105,9 @@ def infer_kinds(graph: Graph, tensors: dict[str, np.ndarray], height: Side, widt
 
 
 def _check_extent(kind: Kind) -> None:
-    if isinstance(kind, FloatMap | BitMap) and kind.channels > MAX_CHANNELS:
+    if isinstance(kind, FloatMap | BitMap | PatchBits) and kind.channels > MAX_CHANNELS:
         raise GraphError(f"Expected maps of at most {MAX_CHANNELS} channels, but this makes {kind.channels}.")
-    if isinstance(kind, FloatMap | BitMap) and max(kind.height or 0, kind.width or 0) > MAX_SIDE:
+    if isinstance(kind, FloatMap | BitMap | PatchBits) and max(kind.height or 0, kind.width or 0) > MAX_SIDE:
         raise GraphError(f"Expected maps of at most {MAX_SIDE} px a side, but this makes {kind.height}×{kind.width}.")
 
 

@@ -29,7 +29,8 @@ def read_graph(values: Any) -> Graph:
     Raises:
         GraphError: naming the node and the key.
     """
-    _keys(values, ("input", "nodes", "outputs", "detections", "classes", "resize"), "the graph")
+    keys = ("input", "nodes", "outputs", "detections", "classes", "resize", "probabilities")
+    _keys(values, keys, "the graph", frozenset({"probabilities"}))
     _keys(values["input"], ("name", "channels"), "`input`")
     channels = values["input"]["channels"]
     if type(channels) is not int or not 1 <= channels <= MAX_INPUT_CHANNELS:
@@ -52,9 +53,11 @@ def read_graph(values: Any) -> Graph:
         detections=values["detections"],
         classes=tuple(read_name(c, "a class") for c in _list(values["classes"], "`classes`", None)),
         resize=values["resize"],
+        probabilities=values.get("probabilities"),
     )
     _check_resize(graph.resize)
     _check_detections(graph)
+    _check_probabilities(graph)
     return graph
 
 
@@ -173,3 +176,18 @@ def _check_detections(graph: Graph) -> None:
         )
     if graph.resize is None or graph.channels != 3:
         raise GraphError("Expected a graph with `detections` to have `resize` and 3 input channels (RGB).")
+
+
+def _check_probabilities(graph: Graph) -> None:
+    """The value comes from a softmax node, in a graph that takes images and has names for its classes."""
+    if graph.probabilities is None:
+        return
+    if graph.detections is not None:
+        raise GraphError("Expected a graph to have `detections` or `probabilities`, but it has both.")
+    value = read_name(graph.probabilities, "`probabilities`")
+    if not any(node.op == "softmax" and node.outputs == (value,) for node in graph.nodes):
+        raise _refuse("`probabilities`", "the output of a softmax node", value)
+    if not graph.classes:
+        raise GraphError("Expected `classes` to name the classes of `probabilities`, but got none.")
+    if graph.resize is None or graph.channels != 3:
+        raise GraphError("Expected a graph with `probabilities` to have `resize` and 3 input channels (RGB).")

@@ -7,8 +7,10 @@ from typing import Any
 import numba
 import numpy as np
 
+from bnn_tasks.runtime.classification import Classification
 from bnn_tasks.runtime.detection import Detections
 from bnn_tasks.runtime.engine import Engine
+from bnn_tasks.runtime.errors import ArtifactError
 from bnn_tasks.runtime.format import load
 from bnn_tasks.runtime.graph import Node, leaves
 from bnn_tasks.runtime.layouts import public_shape, to_public
@@ -42,8 +44,19 @@ class Session:
         self.graph, tensors = load(path)
         self._engine = Engine(self.path, self.graph, tensors, threads)
         self._forward = schedule(self.graph, leaves(self.graph.outputs))
-        self._detect = schedule(self.graph, (self.graph.detections or {}).values())
+        self._result = schedule(self.graph, self.graph.results)
         self._everything = [Step(node, ()) for node in self.graph.nodes]
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        """Every probability has a name; the schema cannot know how many there are."""
+        value, resize = self.graph.probabilities, self.resize
+        if value is not None and resize is not None:
+            (count,) = public_shape(self.plan(*resize.sizes[0]).kinds[value])
+            if count != len(self.classes):
+                raise ArtifactError(
+                    f"{self.path}: Expected `classes` to name the {count} classes of `{value}`, but got {len(self.classes)}."
+                )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -80,30 +93,33 @@ class Session:
         """
         return self._engine.plan(height, width)
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        """Detect objects: resize, network, decode, back to image pixels.
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Any]:
+        """Detect or classify: resize, network, decode, back to image pixels.
 
         Args:
             images: (height, width, 3) uint8 RGB each, any sizes.
 
         Returns:
-            Detections for each image; boxes in its own pixels, clipped to it.
+            For each image `Detections`, boxes in its own pixels, clipped to it; of a classifier, `Classification`.
 
         Raises:
-            ValueError: the artifact is no detector, or an image is not HWC uint8 RGB.
+            ValueError: the artifact is neither a detector nor a classifier, or an image is not HWC uint8 RGB.
         """
         resize = self.resize
-        if self.graph.detections is None or resize is None:
-            raise ValueError(f"{self.path}: Expected a detector, but the graph has none; use `forward`.")
+        if not self.graph.results or resize is None:
+            raise ValueError(f"{self.path}: Expected a detector or a classifier, but it is neither; use `forward`.")
         for index, image in enumerate(images):
             _check_image(index, image)
-        names = [self.graph.detections[key] for key in ("boxes", "scores", "labels")]
-        found = []
+        found: list[Any] = []
         for image in images:
             canvas, placement = resize.fit(image)
-            values = self._engine.run(canvas.astype(np.float32) / np.float32(255), self._detect)
-            boxes, scores, labels = (values[name] for name in names)
-            found.append(Detections(placement.to_image(boxes), scores, labels))
+            values = self._engine.run(canvas.astype(np.float32) / np.float32(255), self._result)
+            results = [values[name] for name in self.graph.results]
+            if self.graph.detections is None:
+                found.append(Classification(results[0]))
+            else:
+                boxes, scores, labels = results
+                found.append(Detections(placement.to_image(boxes), scores, labels))
         return found
 
     def forward(self, x: np.ndarray) -> Any:

@@ -1,21 +1,28 @@
-"""What all tasks share: hyperparameters that load safely, the optimiser, float32 evaluation."""
+"""What all tasks share: hyperparameters that load safely, the training step, progress, float32 evaluation."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import nn
+from torch import Tensor, nn
 
-from bnn_tasks.binary import OneCycle, Schedule
-from bnn_tasks.tasks.optim import parameter_groups, schedule_learning_rate
+from bnn_tasks.binary import OneCycle, Schedule, Scheduled, set_progress
+from bnn_tasks.tasks.optim import adjust_latent_weights, parameter_groups, schedule_learning_rate
 
 PLAIN = (type(None), bool, int, float, str, list, tuple, dict)
 
 
 class Task(L.LightningModule):
     """Base class of the tasks: an optimiser, a schedule, a list of class names. A task sets ``model``, what is exported.
+
+    Training progress, optimiser steps done over steps in the whole run, goes to every scheduled part of the net (a gradient
+    that sharpens, a temperature): when a fit starts or resumes, and after every step, so that evaluation and checkpoints
+    have the progress reached, and after the last step it is exactly 1. A run that is stopped early stays below 1.
 
     Args:
         classes: class names; label k is ``classes[k]``.
@@ -44,12 +51,83 @@ class Task(L.LightningModule):
                 del self.hparams[name]
         self._hparams_initial = self._hparams  # nothing else may hold on to the live objects
 
+    def losses(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        """Losses by name, scalars; their sum is what is minimised. Nothing is logged.
+
+        Args:
+            outputs: what ``forward`` returned for the batch's images.
+            batch: of the data module.
+        """
+        raise NotImplementedError
+
+    def names(self, batch: Any) -> Sequence[str]:
+        """File names of a batch's images, in order.
+
+        Args:
+            batch: of the data module.
+        """
+        raise NotImplementedError
+
+    def training_forward(self, images: Tensor) -> Any:
+        """What ``training_step`` runs: ``forward``, or a compiled form of it that gives the same but for rounding."""
+        return self(images)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The sum of the losses; logs it as ``train/loss``, and where there are several, each as ``train/NAME``."""
+        losses = self.losses(self.training_forward(batch.images), batch)
+        total = torch.stack(list(losses.values())).sum()
+        names = self.names(batch)
+        if not torch.isfinite(total):
+            raise ValueError(
+                f"Expected a finite loss, but got { {k: float(v.detach()) for k, v in losses.items()} } on "
+                f"{', '.join(names)}. Cure: lower the learning rate or set trainer.gradient_clip_val."
+            )
+        self.log("train/loss", total, prog_bar=True, batch_size=len(names))
+        if len(losses) > 1:
+            self.log_dict({f"train/{k}": v for k, v in losses.items()}, batch_size=len(names))
+        return total
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser over `parameter_groups` and its schedule, stepped after every batch."""
         optimizer = self.optimizer(parameter_groups(self))
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = schedule_learning_rate(optimizer, self.schedule, max(steps, 1))
+        scheduler = schedule_learning_rate(optimizer, self.schedule, self._steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """Step, then let the binarisation methods adjust their latent weights."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        adjust_latent_weights(self, optimizer)
+
+    def _steps(self) -> int:
+        """Optimiser steps of the whole run, >= 1."""
+        steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            raise ValueError(
+                "Expected a run of known length, which every schedule needs, but trainer.max_epochs is -1. "
+                "Cure: set trainer.max_epochs or trainer.max_steps."
+            )
+        return max(int(steps), 1)
+
+    def progress(self) -> float:
+        """Share of the run's optimiser steps that are done, in [0, 1]; only while a trainer fits."""
+        return min(self.trainer.global_step / self._steps(), 1.0)
+
+    def on_train_start(self) -> None:
+        """Tell the net the progress from which this fit goes on."""
+        set_progress(self, self.progress())
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Tell the net the progress reached, before anything evaluates or saves it."""
+        set_progress(self, self.progress())
+
+    def on_validation_epoch_start(self) -> None:
+        """Undo, within a fit, what a callback that averages weights does to the progress in the net's buffers."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            set_progress(self, self.progress())
+
+    def on_train_end(self) -> None:
+        """As for validation: the averaged weights have just taken the place of the last ones."""
+        set_progress(self, self.progress())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what the export needs besides weights: class names, input sizes and resize rule (of a data module)."""
@@ -58,6 +136,10 @@ class Task(L.LightningModule):
             "classes": self.classes,
             "resize": None if data is None else data.resize.to_dict(),
         }
+        # A callback that averages weights has put averages of the buffers too into the checkpoint.
+        for name, part in self.named_modules(remove_duplicate=False):
+            if isinstance(part, Scheduled):
+                checkpoint["state_dict"][f"{name}.progress"] = part.progress.clone()
 
     def full_precision(self) -> torch.autocast:
         """Context for evaluation: bf16 is for training, its rounding would decide signs."""

@@ -1,6 +1,6 @@
 """Detection: training losses, and validation loss and average precision from one forward pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,19 +130,13 @@ class DetectionTask(Task):
         outputs: dict[str, list[Tensor]] = self.model(images)
         return outputs
 
-    def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
-        """The sum of the detector's losses."""
-        losses = self.model.loss(self(batch.images), batch.targets)
-        total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            names = ", ".join(target.file_name for target in batch.targets)
-            raise ValueError(
-                f"Expected a finite loss, but got { {k: float(v.detach()) for k, v in losses.items()} } on {names}. "
-                "Cure: lower the learning rate or set trainer.gradient_clip_val."
-            )
-        self.log("train/loss", total, prog_bar=True, batch_size=len(batch.targets))
-        self.log_dict({f"train/{k}": v for k, v in losses.items()}, batch_size=len(batch.targets))
-        return total
+    def losses(self, outputs: dict[str, list[Tensor]], batch: DetectionBatch) -> dict[str, Tensor]:
+        """The detector's losses, from its raw outputs."""
+        return self.model.loss(outputs, batch.targets)
+
+    def names(self, batch: DetectionBatch) -> Sequence[str]:
+        """The images' file names."""
+        return [target.file_name for target in batch.targets]
 
     def _detect(self, outputs: dict[str, list[Tensor]], batch: DetectionBatch) -> list[ImageDetections]:
         height, width = batch.images.shape[-2:]
@@ -160,7 +154,7 @@ class DetectionTask(Task):
     def _evaluate(self, batch: DetectionBatch, stage: str) -> dict[str, list[ImageDetections]]:
         with self.full_precision():
             outputs = self(batch.images.float())
-            losses = self.model.loss(outputs, batch.targets)
+            losses = self.losses(outputs, batch)
             detections = self._detect(outputs, batch)
         total = torch.stack(list(losses.values())).sum()
         self.log(f"{stage}/loss", total, batch_size=len(batch.targets), on_epoch=True)

@@ -1,4 +1,4 @@
-"""Parameter groups and the learning-rate schedule of every task."""
+"""Parameter groups, the learning-rate schedule and the latent weights' care after a step, of every task."""
 
 from torch import nn
 from torch.optim import Optimizer
@@ -34,3 +34,18 @@ def schedule_learning_rate(optimizer: Optimizer, schedule: Schedule, steps: int)
         steps: optimiser steps of the whole run, > 0.
     """
     return LambdaLR(optimizer, lambda step: schedule(min(step / steps, 1.0)))
+
+
+def adjust_latent_weights(module: nn.Module, optimizer: Optimizer) -> None:
+    """Let every binary layer's method adjust its latent weight after a step: clip it, or take the optimiser's curvature.
+
+    Args:
+        module: the model.
+        optimizer: which has just stepped.
+
+    Raises:
+        ValueError: a method needs what this optimiser does not keep.
+    """
+    for layer in module.modules():
+        if isinstance(layer, BinaryConv2d | BinaryLinear) and layer.weight.requires_grad:
+            layer.weight_binarizer.after_step(layer.weight, optimizer.state[layer.weight])

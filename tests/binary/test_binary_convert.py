@@ -9,7 +9,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from bnn_tasks.binary import BinaryConv2d, BinaryLinear, Method, SignWeight, binarize
+from bnn_tasks.binary import BinaryConv2d, BinaryLinear, Method, SignWeight, binarize, get_method, list_methods
 from bnn_tasks.binary.activations import SignActivation
 from bnn_tasks.binary.estimators import STE
 
@@ -58,9 +58,9 @@ class Net(nn.Module):
         return self.target(self.between(x) if self.function is None else self.function(x))
 
 
-def target_input(net: nn.Module) -> tuple[Tensor, Tensor]:
+def target_input(net: nn.Module, method: str = "xnor") -> tuple[Tensor, Tensor]:
     """What the binary layer of a binarised `Net` sees, and the BatchNorm's output."""
-    binary = binarize(net, "xnor", keep=["stem"])
+    binary = binarize(net, method, keep=["stem"])
     inputs, outputs = record(binary)
     binary(torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     return inputs["target"], outputs["bn"]
@@ -120,6 +120,8 @@ def test_the_sign_sees_the_batch_norm_past_any_relu(relu: object) -> None:
         (nn.PReLU(), nn.PReLU()),
         (nn.Identity(), nn.Identity()),
         (nn.Sequential(nn.MaxPool2d(2), nn.ReLU()), nn.MaxPool2d(2)),
+        (nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.ReLU()), nn.MaxPool2d(2)),
+        (lambda x: F.relu(F.relu(x)), nn.Identity()),
     ],
 )
 def test_what_commutes_with_the_relu_still_happens(between: object, without_relu: nn.Module) -> None:
@@ -142,6 +144,65 @@ def test_what_commutes_with_the_relu_still_happens(between: object, without_relu
 def test_an_input_of_one_sign_is_an_error_that_names_the_layer(between: object) -> None:
     with pytest.raises(ValueError, match=r"input of 'target' to have both signs.*never negative.*`keep`"):
         binarize(Net(between), "xnor", keep=["stem"])
+
+
+@pytest.mark.parametrize("shift", [lambda x: F.relu(x) + -0.3, lambda x: F.relu(x) * -1.0, lambda x: F.relu(x) - 0.3])
+def test_a_negative_constant_gives_both_signs(shift: object) -> None:
+    seen, normed = target_input(Net(shift))
+    assert torch.equal(seen, shift(normed))
+
+
+WEIGHT_ONLY = ["binary_connect", "binary_connect_stochastic", "bwn"]
+
+
+@pytest.mark.parametrize("method", WEIGHT_ONLY)
+@pytest.mark.parametrize(
+    "between",
+    [
+        nn.ReLU(inplace=True),
+        F.relu6,
+        nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)),
+        nn.Sequential(nn.ReLU(), nn.AvgPool2d(2)),
+        nn.Sigmoid(),
+        torch.abs,
+    ],
+    ids=str,
+)
+def test_real_activations_keep_their_relu_and_may_have_one_sign(method: str, between: object) -> None:
+    seen, normed = target_input(Net(between), method)
+    assert torch.equal(seen, between(normed.clone()))
+    assert (seen >= 0).all()
+
+
+@pytest.mark.parametrize("method", list_methods())
+def test_whether_a_method_takes_an_input_of_one_sign(method: str) -> None:
+    found = get_method(method)
+    fine = method in WEIGHT_ONLY or method.startswith("dorefa")
+    assert found.tells_positives_apart == fine
+    assert found.binary_activations == (method not in WEIGHT_ONLY)
+    if fine:
+        binarize(Net(nn.Sigmoid()), method, keep=["stem"])
+    else:
+        with pytest.raises(ValueError, match=r"input of 'target' to have both signs"):
+            binarize(Net(nn.Sigmoid()), method, keep=["stem"])
+
+
+@pytest.mark.parametrize("between", [nn.ReLU(), nn.Sequential(nn.ReLU6(), nn.MaxPool2d(2))], ids=str)
+def test_dorefa_skips_a_relu_that_its_clip_makes_needless(between: nn.Module) -> None:
+    """clip(relu(x), 0, 1) = clip(x, 0, 1): outputs and gradients are those of the net with its ReLU."""
+    torch.manual_seed(0)
+    net = Net(between)
+    binary = binarize(net, "dorefa", keep=["stem"])
+    x = torch.randn(2, 3, 8, 8)
+    y = binary(x)
+    y.square().sum().backward()
+    direct = binary.target(between(binary.bn(binary.stem(x))))
+    torch.testing.assert_close(direct, y)
+    grads = torch.autograd.grad(direct.square().sum(), [binary.stem.weight, binary.target.weight])
+    torch.testing.assert_close(list(grads), [binary.stem.weight.grad, binary.target.weight.grad])
+    seen, normed = target_input(net, "dorefa")
+    assert (seen < 0).any()
+    assert seen.shape == between(normed).shape
 
 
 class TwoReaders(nn.Module):
@@ -246,7 +307,7 @@ def test_a_linear_layer_with_bias() -> None:
 
 
 def test_with_a_method_of_ones_own() -> None:
-    own = Method("own", lambda outputs: SignWeight(STE()), lambda inputs: SignActivation(STE()), "nobody, 2026")
+    own = Method("own", lambda shape: SignWeight(STE()), lambda shape: SignActivation(STE()), "nobody, 2026")
     assert binarize(Net(nn.ReLU()), own, keep=["stem"]).target.method_name == "own"
 
 

@@ -20,6 +20,11 @@ from bnn_tasks.binary import BinaryConv2d, BinaryLinear
         ({"out_channels": 0}, "out_channels=0"),
         ({"pad_value": 2}, r"Expected `pad_value` to be one of \(0, 1, -1\), but got 2"),
         ({"method": "none"}, "Expected `method` to be one of"),
+        ({"kernel_size": "3"}, "Expected `kernel_size`.*but got '3'"),
+        ({"kernel_size": None}, "Expected `kernel_size`.*but got None"),
+        ({"stride": 1.5}, "Expected `stride`.*but got 1.5"),
+        ({"in_channels": 4.0}, "in_channels=4.0"),
+        ({"out_channels": "4"}, "out_channels='4'"),
     ],
 )
 def test_convolution_refuses(arguments: dict, message: str) -> None:
@@ -27,8 +32,8 @@ def test_convolution_refuses(arguments: dict, message: str) -> None:
         BinaryConv2d(**{"in_channels": 4, "out_channels": 4, "kernel_size": 3, **arguments})
 
 
-@pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (-1, 3)])
-def test_linear_refuses(sizes: tuple[int, int]) -> None:
+@pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (-1, 3), ("3", 3), (3, 2.5)])
+def test_linear_refuses(sizes: tuple) -> None:
     with pytest.raises(ValueError, match=r"Expected feature counts >= 1"):
         BinaryLinear(*sizes)
 
@@ -49,12 +54,13 @@ def test_sums_before_the_scale_are_integers_of_the_right_parity() -> None:
 
 
 def test_pad_value_counts_as_that_bit() -> None:
-    layer = BinaryConv2d(1, 1, 3, padding=1, method="bnn")
-    layer.weight.data.fill_(1)
     x = torch.ones(1, 1, 3, 3)
     for pad_value, corner in ((0, 4), (1, 9), (-1, 4 - 5)):
-        layer.pad_value = pad_value
+        layer = BinaryConv2d(1, 1, 3, padding=1, pad_value=pad_value, method="bnn")
+        layer.weight.data.fill_(1)
         assert float(layer(x)[0, 0, 0, 0].detach()) == corner
+        with torch.no_grad():
+            assert float(layer(x)[0, 0, 0, 0]) == corner
 
 
 def test_weights_start_inside_the_window_of_the_clipped_estimator() -> None:

@@ -8,6 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnn_tasks.backbones import (
+    BranchMean,
+    BranchSum,
+    ChannelGroupMean,
+    ChannelPath,
+    ChannelScale,
+    Maxout,
+    SoftGate,
+)
 from bnn_tasks.binary import BinaryConv2d, RPReLU
 from bnn_tasks.export import ExportError, export
 from bnn_tasks.export.layers import MODULES
@@ -35,6 +44,35 @@ class Resized(nn.Module):
         return self.resize(self.pool(x), x)
 
 
+class Branches(nn.Module):
+    """K maps that differ, joined."""
+
+    def __init__(self, join: nn.Module, count: int) -> None:
+        super().__init__()
+        self.join = join
+        self.branches = nn.ModuleList(nn.Hardtanh(-0.2 * k, 0.3 * k + 0.1) for k in range(count))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(*[branch(x) for branch in self.branches])
+
+
+class Twice(nn.Module):
+    """One map, given twice."""
+
+    def __init__(self, join: nn.Module) -> None:
+        super().__init__()
+        self.join = join
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(x, x)
+
+
+def randomised(layer: nn.Module) -> nn.Module:
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    return layer
+
+
 def batch_norm(size: int, kind: type = nn.BatchNorm2d, **arguments: object) -> nn.Module:
     norm = kind(size, **arguments)
     generator = torch.Generator().manual_seed(0)
@@ -46,10 +84,7 @@ def batch_norm(size: int, kind: type = nn.BatchNorm2d, **arguments: object) -> n
 
 
 def rprelu(size: int) -> nn.Module:
-    layer = RPReLU(size)
-    for parameter in layer.parameters():
-        nn.init.normal_(parameter)
-    return layer
+    return randomised(RPReLU(size))
 
 
 LAYERS = [
@@ -76,6 +111,15 @@ LAYERS = [
     nn.Sequential(nn.Dropout(0.5), nn.Dropout2d(0.5), nn.Identity(), nn.ReLU()),
     Normalize((0.1, 0.2, 0.3, 0.4), (1.0, 2.0, 3.0, 4.0)),
     rprelu(4),
+    randomised(Maxout(4)),
+    randomised(ChannelScale(4)),
+    ChannelGroupMean(4, 2),
+    ChannelGroupMean(4, 1),
+    nn.Sequential(ChannelPath(4, 2, 1), ChannelPath(2, 6, 2)),
+    Branches(randomised(BranchMean(3)), 3),
+    Branches(randomised(BranchSum(2)), 2),
+    Branches(randomised(SoftGate()), 2),
+    Twice(BranchMean(2)),
     Resized(),
 ]
 FUNCTIONS = {
@@ -98,6 +142,9 @@ FUNCTIONS = {
     "x + x": lambda x: x + x,
     "torch.add": lambda x: torch.add(x, F.relu(x)),
     "x.add": lambda x: x.add(F.relu(x)),
+    "x * x": lambda x: x * F.relu(x),
+    "torch.mul": lambda x: torch.mul(x, F.relu(x)),
+    "x.mul": lambda x: x.mul(F.relu(x)),
     "torch.cat": lambda x: torch.cat([x, F.relu(x)], 1),
     "torch.cat by name": lambda x: torch.cat([F.relu(x), x], dim=1),
     "torch.cat of one thing": lambda x: torch.cat([F.relu(x)], 1),

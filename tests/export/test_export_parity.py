@@ -1,5 +1,6 @@
 """Whole nets: the artifact gives what the module gives, from raw outputs to boxes on pictures."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,20 @@ from naive import box_iou
 from nets import retinanet, shake
 from torch import Tensor, nn
 
-import bnn_tasks.backbones
-from bnn_tasks.backbones import BLOCKS, PlainUnit, ReActUnit, RealUnit
-from bnn_tasks.binary import BinaryConv2d, binarize, list_methods
+from bnn_tasks.backbones import (
+    BLOCKS,
+    BOTTLENECKS,
+    AlexNet,
+    CBAPUnit,
+    GroupStage,
+    PlainUnit,
+    ReActUnit,
+    RealUnit,
+    ResNet,
+    SoftGate,
+    VGGSmall,
+)
+from bnn_tasks.binary import BinaryConv2d, binarize, get_method, set_progress, tie_to_size
 from bnn_tasks.export import export
 from bnn_tasks.models import Detector
 from bnn_tasks.runtime import Resize, Session
@@ -33,7 +45,8 @@ def check_outputs(net: nn.Module, path: Path, x: Tensor) -> Session:
     assert report.parity.output_error <= 1e-3
     assert report.parity.ties <= 1e-4 * report.parity.bits
     assert report.binary_layers == len([m for m in net.modules() if isinstance(m, BinaryConv2d)])
-    assert (report.parity.bits > 0) == (report.parity.accumulators > 0) == (report.binary_layers > 0)
+    signed = [m for m in net.modules() if isinstance(m, BinaryConv2d) and get_method(m.method_name).binary_activations]
+    assert (report.parity.bits > 0) == (report.parity.accumulators > 0) == bool(signed)
     session = Session(path / "net.safetensors")
     if report.parity.ties == 0:
         found, expected = flat(session.forward(x.numpy())), flat(net(x))
@@ -51,16 +64,45 @@ def test_classifiers(block: str, size: tuple[int, int], tmp_path: Path) -> None:
     check_outputs(net, tmp_path, torch.rand(2, 3, *size))
 
 
-@pytest.mark.parametrize("method", list_methods())
-def test_backbones_of_every_method(method: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "method", ["abc_net", "adabin", "bitwise", "bwn", "cbcn", "dorefa", "horq", "ir_net", "xnor_k", "xnor_pp_full"]
+)
+def test_backbones_of_other_methods(method: str, tmp_path: Path) -> None:
+    """Every method on two blocks is in test_export_methods.py; here its layers meet a whole net."""
     torch.manual_seed(0)
-    net = timm.create_model("bnn_resnet18", features_only=True, block="plain", method=method, width=4, stem_kernel=3)
-    check_outputs(shake(net), tmp_path, torch.rand(2, 3, 40, 40))
+    block = "plain" if get_method(method).binary_activations else "weight_only"
+    net = ResNet(18, partial(BLOCKS[block], method=method), 4, 3, out_indices=(1, 2))
+    x = torch.rand(1, 3, 24, 28)
+    set_progress(net, 1.0)
+    tie_to_size(net, x)
+    check_outputs(shake(net), tmp_path, x)
+
+
+NETWORKS = {
+    "VGG-small": lambda: VGGSmall(width=8),
+    "AlexNet": lambda: AlexNet(partial(CBAPUnit, method="bnn"), width=2),
+    "bottlenecks that shrink and grow": lambda: nn.Sequential(
+        nn.Conv2d(3, 16, 3), BOTTLENECKS["react"](16, 8, 1), BOTTLENECKS["bireal"](8, 16, 2)
+    ),
+    "gated branches": lambda: nn.Sequential(
+        nn.Conv2d(3, 8, 3), GroupStage(BLOCKS["plain"], 8, 16, 2, 2, branches=3, dilations=(1, 2, 3))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_other_networks(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = shake(NETWORKS[name]())
+    for gate in net.modules():
+        if isinstance(gate, SoftGate):
+            nn.init.normal_(gate.theta)
+    check_outputs(net, tmp_path, torch.rand(1, 3, 40, 48))
 
 
 def test_plain_blocks_are_folded(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = shake(bnn_tasks.backbones.ResNet(18, BLOCKS["plain"], 4, 3))
+    net = shake(ResNet(18, BLOCKS["plain"], 4, 3))
     report = export(net, tmp_path / "net.safetensors", example=torch.rand(1, 3, 32, 32))
     assert (report.binary_layers, report.folded) == (16, 8)  # the second convolution of every block
 

@@ -127,3 +127,50 @@ def tiny_detector(classes: int = 2, size: tuple[int, int] = (32, 48)) -> tuple[G
         resize={"sizes": [list(size)], "rule": "letterbox"},
     )
     return graph, tensors
+
+
+def tiny_terms() -> tuple[Graph, dict[str, np.ndarray]]:
+    """One of every op that a method of several planes needs, for an input of 16×16."""
+    rng = np.random.default_rng(2)
+    windows = {"kernel": [3, 3], **GEOMETRY, "pad_value": 0}
+    one = {"kernel": [1, 1], **GEOMETRY, "padding": [0, 0], "pad_value": 0}
+    conv = {"channels": 8, **windows}
+    nodes = (
+        node("stem", "conv2d", "images", {**GEOMETRY, "stride": [2, 2]}, weight="stem.w"),
+        node("bits", "sign", "stem", {"groups": 1}, threshold="t"),
+        node("ones", "ones", "stem", {"groups": 1}),
+        node("first", "binary_conv2d", "bits", conv, weight="w0", scale="s0"),
+        node("second", "binary_conv2d", "ones first", conv, weight="w1", scale="s1", bias="b1"),
+        node("mean", "window_mean", "stem", windows),
+        node("scaled", "multiply", "second mean"),
+        Node("rest", "residual_sign", ("stem",), ("signs", "beta"), {**windows, "groups": 2, "index": 1}),
+        node("patches", "binary_patches", "signs", {"channels": 72, "groups": 2}, weight="w2", scale="s2"),
+        node("planes", "multiply", "patches beta"),
+        node("real", "binary_weight_conv2d", "stem planes", {**conv, "groups": 2}, weight="w3", scale="s3", bias="b3"),
+        node("mix", "weighted_sum", "scaled real stem", weight="mix"),
+        node("act", "prelu", "mix", slope="below", slope_above="above"),
+        node("half", "channel_group_mean", "act", {"channels": 4}),
+        node("placed", "scale_map", "half", scale="places"),
+        node("pool", "global_avg_pool", "placed"),
+        node("flat", "flatten", "pool"),
+        Node("row", "residual_sign", ("flat",), ("row.signs", "row.beta"), {**one, "index": 0}),
+        node("product", "binary_linear", "row.signs", {"features": 4}, weight="w4"),
+        node("row.scaled", "multiply", "product row.beta"),
+        node("head", "binary_weight_linear", "flat row.scaled", {"features": 4}, weight="w5", scale="s5", bias="b5"),
+    )
+    tensors = {
+        "stem.w": floats(rng, 8, 3, 3, 3),
+        "t": np.array([0.25], np.float32),
+        "w0": pack_weight(signs(rng, 8, 8, 3, 3)),
+        "w1": pack_weight(signs(rng, 8, 8, 3, 3)),
+        "w2": pack_weight(signs(rng, 8, 4, 3, 3)),
+        "w3": pack_weight(signs(rng, 8, 4, 3, 3)),
+        "w4": pack_weight(signs(rng, 5, 4)),
+        "w5": pack_weight(signs(rng, 5, 4)),
+        **{name: floats(rng, 8) for name in ("s0", "s1", "b1", "s2", "s3", "b3", "below", "above")},
+        "mix": floats(rng, 3),
+        "places": floats(rng, 4, 8, 8),
+        "s5": floats(rng, 5),
+        "b5": floats(rng, 5),
+    }
+    return Graph(nodes, {"logits": "head", "maps": ["scaled", "real"]}), tensors

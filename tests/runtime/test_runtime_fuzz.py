@@ -5,12 +5,12 @@ from collections import Counter
 
 import mutate
 import pytest
-from graphs import tiny_detector, tiny_net
+from graphs import tiny_detector, tiny_net, tiny_terms
 
 from bnn_tasks.runtime.format import save
 
 
-@pytest.mark.parametrize("make", [tiny_net, tiny_detector])
+@pytest.mark.parametrize("make", [tiny_net, tiny_detector, tiny_terms])
 def test_mutants(tmp_path, make):
     save(tmp_path / "artifact", *make())
     data = (tmp_path / "artifact").read_bytes()

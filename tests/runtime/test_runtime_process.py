@@ -8,7 +8,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from graphs import open_graph, tiny_detector, tiny_net
+from graphs import open_graph, tiny_detector, tiny_net, tiny_terms
 
 from bnn_tasks.runtime import jit
 
@@ -48,7 +48,7 @@ print([name for name in sys.modules if name.split(".")[0] in ("torch", "torchvis
     assert run(code).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("make", [tiny_net, tiny_detector])
+@pytest.mark.parametrize("make", [tiny_net, tiny_detector, tiny_terms])
 def test_python_gives_what_the_compiler_gives(tmp_path, make):
     session = open_graph(tmp_path, *make())
     x = np.random.default_rng(0).random((3, 16, 16), np.float32)

@@ -3,10 +3,10 @@
 import mutate
 import numpy as np
 import pytest
-from graphs import GEOMETRY, node, pack_weight, tiny_detector, tiny_net
+from graphs import GEOMETRY, node, pack_weight, tiny_detector, tiny_net, tiny_terms
 
 from bnn_tasks.runtime import ArtifactError
-from bnn_tasks.runtime.format import Graph, load, save
+from bnn_tasks.runtime.format import Graph, Node, load, save
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,8 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     save(folder / "net", *tiny_net())
     save(folder / "detector", *tiny_detector())
-    return {name: (folder / name).read_bytes() for name in ("net", "detector")}
+    save(folder / "terms", *tiny_terms())
+    return {name: (folder / name).read_bytes() for name in ("net", "detector", "terms")}
 
 
 def refused(tmp_path, data, message):
@@ -54,7 +55,7 @@ RULES = [
     (setter("", "nodes")([1]), "node 0 to be an object"),
     (lambda g: at(g, "norm").update(more=1), "node 0 .*got also 'more'"),
     (lambda g: at(g, "norm").pop("op"), "node 0 .*`op` is missing"),
-    (setter("norm", "op")("softmax"), "the op of node `norm`"),
+    (setter("norm", "op")("softplus"), "the op of node `norm`"),
     (setter("norm", "op")(["relu"]), "the op of node `norm`"),
     (setter("norm", "name")(""), "the name of node 0"),
     (setter("norm", "name")("a\nb"), "the name of node 0"),
@@ -153,6 +154,60 @@ DETECTOR_RULES = [
         "8192×8192 px needs .* bytes at once",
     ),
 ]
+TERM_RULES = [
+    (setter("bits", "tensors", "threshold")("mix"), "node `bits` .*one threshold, or one for each of 8 channels, got 3"),
+    (setter("ones", "attrs", "groups")(3), "node `ones` .*`groups` to divide 8"),
+    (setter("ones", "inputs")(["bits"]), "node `ones` .*float map or vector"),
+    (setter("ones", "tensors", "threshold")("t"), "the tensors of node `ones` .*'threshold'"),
+    (setter("second", "inputs")(["ones", "first", "first"]), "the inputs of node `second`"),
+    (setter("second", "inputs")(["ones", "images"]), "node `second` .*one shape"),
+    (setter("second", "inputs")(["ones", "bits"]), "node `second` .*Expected a float map"),
+    (setter("second", "inputs")(["first", "first"]), "node `second` .*Expected bits of 8 channels"),
+    (setter("product", "inputs")(["row.signs", "flat"]), "node `product` .*one shape"),
+    (setter("mean", "attrs", "pad_value")(2), "`pad_value` to be one of"),
+    (setter("mean", "attrs", "groups")(3), "node `mean` .*`groups` to divide 8"),
+    (setter("mean", "attrs", "groups")(0), "`groups` to be an integer"),
+    (setter("mean", "attrs", "kernel")([1025, 1]), "`kernel`|1024"),
+    (setter("mean", "attrs", "stride")([2, 1]), "node `scaled` .*factor of equal size|shape"),
+    (setter("mean", "inputs")(["signs"]), "made before it"),
+    (setter("scaled", "inputs")(["mean", "second"]), "node `scaled` .*factor of equal size, whose channels divide"),
+    (setter("row.scaled", "inputs")(["product", "flat"]), "node `row.scaled` .*factor of equal size"),
+    (setter("row.scaled", "inputs")(["product", "mean"]), "node `row.scaled` .*factor of equal size"),
+    (setter("rest", "attrs", "index")(16), "`index` to be an integer in .0, 15."),
+    (setter("rest", "attrs", "index")(-1), "`index`"),
+    (setter("rest", "attrs", "index")(True), "`index`"),
+    (setter("rest", "attrs", "groups")(1), "node `patches` .*packed patches of 72 taps in 2 groups"),
+    (setter("rest", "attrs", "kernel")([3, 1]), "node `patches` .*packed patches of 72 taps"),
+    (setter("rest", "attrs", "kernel")([1024, 1024]), "at most 1048576 channels"),
+    (setter("rest", "outputs")(["signs"]), "node `rest` to have the outputs"),
+    (setter("row", "attrs", "kernel")([3, 1]), "node `row` .*one window of one pixel"),
+    (setter("row", "attrs", "groups")(2), "node `row` .*one window of one pixel"),
+    (setter("patches", "inputs")(["bits"]), "node `patches` .*packed patches"),
+    (setter("patches", "inputs")(["signs", "mean"]), "node `patches` .*one shape"),
+    (setter("patches", "attrs", "groups")(5), "node `patches` .*`groups` to divide 72"),
+    (setter("patches", "attrs", "channels")(144), "node `patches` .*`weight` to have shape"),
+    (setter("patches", "tensors", "threshold")("t"), "the tensors of node `patches` .*'threshold'"),
+    (setter("product", "inputs")(["signs"]), "node `product` .*vector of 4 bits"),
+    (setter("real", "inputs")(["bits"]), "node `real` .*Expected a float map"),
+    (setter("real", "inputs")(["images"]), "node `real` .*map of 8 channels"),
+    (setter("real", "inputs")(["stem", "mean"]), "node `real` .*one shape"),
+    (setter("real", "attrs", "groups")(3), "node `real` .*`groups` to divide 8"),
+    (setter("real", "attrs", "groups")(1), "node `real` .*`weight` to have shape"),
+    (setter("real", "tensors", "scale")("mix"), "node `real` .*`scale` to have shape"),
+    (setter("real", "attrs", "out_groups")(1), "the attrs of node `real` .*'out_groups'"),
+    (setter("head", "inputs")(["stem"]), "node `head` .*vector of 4 values"),
+    (setter("head", "attrs", "features")(5), "node `head`"),
+    (setter("mix", "inputs")(["scaled", "real"]), "node `mix` .*2 weights, one an input, but got 3"),
+    (setter("mix", "inputs")(["scaled", "real", "mean"]), "node `mix` .*one shape"),
+    (setter("act", "tensors", "slope_above")("mix"), "node `act` .*`slope_above` to have 8 values"),
+    (setter("half", "attrs", "channels")(3), "node `half` .*`channels` to divide 8"),
+    (setter("half", "attrs", "channels")(0), "`channels` to be an integer"),
+    (setter("placed", "inputs")(["act"]), "node `placed` .*map of 4 channels"),
+    (setter("placed", "inputs")(["half", "half"]), "the inputs of node `placed`"),
+    (setter("placed", "tensors", "scale")("t"), "node `placed` .*float32 with 3 axes"),
+    (setter("", "outputs")("signs"), "`outputs` to name float values"),
+    (setter("", "resize")({"sizes": [[16, 16], [18, 16]], "rule": "stretch"}), "node `placed` .*map of 8×8 px, to which"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("edit", "message"), RULES)
@@ -163,6 +218,18 @@ def test_rules(tmp_path, files, edit, message):
 @pytest.mark.parametrize(("edit", "message"), DETECTOR_RULES)
 def test_detector_rules(tmp_path, files, edit, message):
     refused(tmp_path, mutate.with_graph(files["detector"], lambda g: (edit(g), None)[1]), message)
+
+
+@pytest.mark.parametrize(("edit", "message"), TERM_RULES)
+def test_rules_of_terms(tmp_path, files, edit, message):
+    refused(tmp_path, mutate.with_graph(files["terms"], lambda g: (edit(g), None)[1]), message)
+
+
+def test_bits_cannot_go_on_from_a_sum(tmp_path, files):
+    def edit(graph):
+        at(graph, "conv1")["inputs"] = ["sign", "stem"]
+
+    refused(tmp_path, mutate.with_graph(files["net"], edit), "node `conv1` .*one input where the sums become bits")
 
 
 @pytest.mark.parametrize("index", range(len(mutate.TEXTS)))
@@ -193,6 +260,19 @@ def test_contents_of_tensors(tmp_path, files, name, change, message):
     refused(tmp_path, with_tensor(files["net"], name, change), message)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("w2", lambda b: b"\xff" * len(b), "node `patches` .*tail bits of tensor `weight`"),
+        ("w3", lambda b: b"\xff" * len(b), "node `real` .*tail bits of tensor `weight`"),
+        ("places", lambda b: np.full(len(b) // 4, np.nan, "<f4").tobytes(), "`places` to hold finite numbers"),
+        ("mix", lambda b: np.full(len(b) // 4, np.inf, "<f4").tobytes(), "`mix` to hold finite numbers"),
+    ],
+)
+def test_contents_of_tensors_of_terms(tmp_path, files, name, change, message):
+    refused(tmp_path, with_tensor(files["terms"], name, change), message)
+
+
 def test_a_hostile_file_cannot_ask_for_much_memory_or_time(tmp_path):
     wide = {**GEOMETRY, "padding": [1024, 1024]}
     chain = [node("n0", "conv2d", "images", wide, weight="w")]
@@ -209,6 +289,14 @@ def test_a_hostile_file_cannot_ask_for_much_memory_or_time(tmp_path):
     double += [node(f"n{i}", "concat", f"n{i - 1} n{i - 1}") for i in range(1, 200)]
     with pytest.raises(ArtifactError, match="at most 1048576 channels"):
         save(tmp_path / "a", Graph(tuple(double), "images", 1), {})
+    residual = {"kernel": [9, 9], **GEOMETRY, "pad_value": 0, "index": 15}
+    slow = [Node("r", "residual_sign", ("images",), ("signs", "beta"), residual)]
+    with pytest.raises(ArtifactError, match="bytes at once; the limit|multiply-adds; the limit"):
+        save(
+            tmp_path / "a",
+            Graph(tuple(slow), "beta", 64, resize={"sizes": [[8000, 8000]], "rule": "stretch"}),
+            {},
+        )
     depthwise = {"channels": 1 << 20, "kernel": [9, 9], **GEOMETRY, "groups": 1 << 20, "pad_value": 0}
     bits = [node("y", "binary_conv2d", "b", depthwise, weight="w")]
     sign = [node("w1", "conv2d", "images", GEOMETRY, weight="v"), node("b", "sign", "w1", {"groups": 1 << 20})]

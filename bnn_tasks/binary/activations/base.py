@@ -22,7 +22,13 @@ class Plane:
 
 
 class ActivationBinarizer(nn.Module):
-    """Base class: a real tensor in, Σ_j β_j·A_j out, A_j ∈ {-1, +1}."""
+    """Base class: a real tensor in, Σ_j β_j·A_j out, A_j ∈ {-1, +1}.
+
+    Attributes:
+        tells_positives_apart: whether it says something about an input that is never negative, as it starts: a sign does not.
+    """
+
+    tells_positives_apart = False
 
     @property
     def ready(self) -> bool:

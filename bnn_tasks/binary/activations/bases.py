@@ -1,5 +1,7 @@
 """Activations of several planes: {0, 1} values, shifted bases, an offset, residuals."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -13,11 +15,26 @@ def _scalar(value: Tensor) -> Tensor:
     return value.detach().float().clone()
 
 
-class ZeroOne(ActivationBinarizer):
+FAR = 1e4  # beyond every threshold, and finite in float16
+
+
+class _Levels(ActivationBinarizer):
+    """Base class of activations whose values are not ±1: outside an image padded with ±1 they have the level of that bit."""
+
+    def product(self, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+        """The border is binarised with the image."""
+        if not geometry.pads_with_zeros:
+            x, geometry = geometry.pad_with(x, geometry.pad_value * FAR), replace(geometry, padding=(0, 0))
+        return super().product(x, weight, geometry)
+
+
+class ZeroOne(_Levels):
     """a = round(clip(x, 0, 1)) ∈ {0, 1}, gradient 1 inside [0, 1] (Zhou et al., DoReFa-Net, 2016, eq. 5 with k = 1).
 
     x = 0.5 gives 1. As planes a = (A + 1)/2, A = sign(x - 0.5).
     """
+
+    tells_positives_apart = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Binarise `x`, any shape, to 0 and 1."""
@@ -31,14 +48,15 @@ class ZeroOne(ActivationBinarizer):
         return [Plane(Threshold(torch.tensor([0.5])), half), Plane(Ones(), half.clone())]
 
 
-class ShiftedBases(ActivationBinarizer):
+class ShiftedBases(_Levels):
     """Σ_n β_n·A_n, A_n = 2·[clip(x + v_n, 0, 1) >= 0.5] - 1, β and v learned (Lin et al., ABC-Net, 2017, eqs. 9-12).
 
-    Backward: dA_n/dx = dA_n/dv_n = 1 where 0 <= x + v_n <= 1. The paper's backward writes 0 <= x - v <= 1, which does not fit its
-    own forward; the forward's sign is kept.
+    Backward: dA_n/dx = dA_n/dv_n = 1 where 0 <= x + v_n <= 1. The paper's backward writes 0 <= x - v <= 1, which does not fit
+    its own forward; the forward's sign is kept.
 
     Args:
-        count: N >= 1. The shifts start evenly over [-0.5, 0.5] around 0.5, so that the thresholds 0.5 - v_n surround zero; β at 1/N.
+        count: N >= 1. The shifts start evenly over [-0.5, 0.5] around 0.5, so that the thresholds 0.5 - v_n surround zero; β
+            starts at 1/N.
 
     Raises:
         ValueError: `count` is out of range.
@@ -71,7 +89,7 @@ class ShiftedBases(ActivationBinarizer):
         ]
 
 
-class AffineSign(ActivationBinarizer):
+class AffineSign(_Levels):
     """a = α·sign((x - β)/α) + β with α > 0 and β learned for the layer (Tu et al., AdaBin, 2022, eq. 12).
 
     The released code returns α·(sign + β) instead; the paper's form is built.
@@ -140,7 +158,7 @@ class ResidualPlanes(ActivationBinarizer):
         return [Plane(Residual(index)) for index in range(self.order)]
 
 
-class SoftQuantized(ActivationBinarizer):
+class SoftQuantized(_Levels):
     """a = (l+u)/2 + (u-l)/2·sign(φ(x)), with l, u and α learned (Gong et al., DSQ, 2019; one interval).
 
     Backward runs through φ(x) = tanh(k·(clip(x, l, u) - (l+u)/2))/(1-α), k = ln(2/α - 1)/(u-l), with the identity for sign(φ).

@@ -78,7 +78,9 @@ class ScaledSign(SignActivation):
         if not self.training:
             return x
         # The floor is for constant images: their values are all alike, and their gradient should stay finite.
-        return x / x.flatten(1).std(dim=1).clamp_min(1e-5).to(x.dtype).view(-1, *[1] * (x.dim() - 1))
+        rows = x.flatten(1)
+        spread = rows.std(dim=1, correction=min(1, rows.shape[1] - 1)).clamp_min(1e-5)
+        return x / spread.view(-1, *[1] * (x.dim() - 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Binarise `x`, (N, C, ...)."""
@@ -91,6 +93,8 @@ class ScaledSign(SignActivation):
 
 class RealActivation(ActivationBinarizer):
     """A = x: the activation stays real, only the weight is binary (BinaryConnect, BWN)."""
+
+    tells_positives_apart = True
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` itself."""

@@ -5,20 +5,26 @@ from torch import Tensor
 
 from bnn_tasks.binary.activations.base import ActivationBinarizer, Plane
 from bnn_tasks.binary.estimators import STE, sign
-from bnn_tasks.binary.progress import Scheduled, exponential
+from bnn_tasks.binary.progress import Scheduled, check_range, exponential
 from bnn_tasks.binary.terms import Threshold
 
 
 class TanhActivation(Scheduled, ActivationBinarizer):
-    """A = tanh(ν·x), forward too; ν grows with the progress, and at its end A = sign(x) (Lahoud et al., Self-Binarizing Networks, 2019).
+    """A = tanh(ν·x), forward too; ν grows with the progress, and at its end A = sign(x).
+
+    Lahoud et al., Self-Binarizing Networks, 2019.
 
     Args:
         nu_start: ν at the start, > 0.
         nu_end: ν at the end, > 0; there the sign takes over.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     def __init__(self, nu_start: float = 1.0, nu_end: float = 100.0) -> None:
         super().__init__()
+        check_range("nu_start", nu_start, "nu_end", nu_end)
         self.nu_start, self.nu_end = nu_start, nu_end
 
     @property
@@ -29,7 +35,7 @@ class TanhActivation(Scheduled, ActivationBinarizer):
     def forward(self, x: Tensor) -> Tensor:
         """tanh(ν·x) of `x`, any shape; its sign, with the gradient of the tanh, once ``ready``."""
         soft = torch.tanh(x * exponential(self.progress, self.nu_start, self.nu_end))
-        return soft + (sign(x) - soft).detach() if self.ready else soft
+        return sign(x) + (soft - soft.detach()) if self.ready else soft
 
     def planes(self) -> list[Plane]:
         """One, with threshold zero."""
@@ -41,10 +47,15 @@ class TwoPhaseSign(Scheduled, ActivationBinarizer):
 
     Args:
         switch: progress at which phase 2 begins, in (0, 1].
+
+    Raises:
+        ValueError: `switch` is out of range.
     """
 
     def __init__(self, switch: float = 0.5) -> None:
         super().__init__()
+        if not 0 < switch <= 1:
+            raise ValueError(f"Expected `switch` to be in (0, 1], but got {switch}.")
         self.switch = switch
         self.estimator = STE()
 

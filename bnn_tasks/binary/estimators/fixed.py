@@ -7,9 +7,6 @@ from torch import Tensor
 
 from bnn_tasks.binary.estimators.base import Estimator
 
-# Next float32 above 1: aten's hardtanh_backward has open bounds, the clipped STE closed ones.
-_ABOVE_ONE = 1.0000001192092896
-
 
 def _positive(name: str, value: float) -> float:
     if not value > 0 or math.isinf(value):
@@ -38,7 +35,8 @@ class ClippedSTE(Estimator):
 
     def multiply_(self, grad: Tensor, x: Tensor) -> Tensor:
         """In one pass."""
-        result: Tensor = torch.ops.aten.hardtanh_backward(grad, x, -_ABOVE_ONE, _ABOVE_ONE)
+        above_one = 1 + torch.finfo(x.dtype).eps  # aten's bounds are open, the clipped STE's closed
+        result: Tensor = torch.ops.aten.hardtanh_backward.grad_input(grad, x, -above_one, above_one, grad_input=grad)
         return result
 
 
@@ -51,6 +49,13 @@ class ApproxSign(Estimator):
     def surrogate_gradient(self, x: Tensor) -> Tensor:
         """g(x) = max(0, 2 - 2·abs(x))."""
         return x.abs().mul_(-2).add_(2).clamp_min_(0)
+
+    def multiply_(self, grad: Tensor, x: Tensor) -> Tensor:
+        """In three passes."""
+        # With these constants ELU's backward is grad·(-2)·r where r <= 0, and 0 beyond.
+        beyond = x.abs().sub_(1)
+        result: Tensor = torch.ops.aten.elu_backward.grad_input(grad, 0, 0, -2, True, beyond, grad_input=grad)
+        return result
 
 
 class SignSwish(Estimator):

@@ -6,12 +6,7 @@ import torch
 from torch import Tensor
 
 from bnn_tasks.binary.estimators.base import Estimator
-from bnn_tasks.binary.progress import Scheduled, exponential
-
-
-def _range(start_name: str, start: float, end_name: str, end: float) -> None:
-    if not (0 < start < math.inf and 0 < end < math.inf):
-        raise ValueError(f"Expected `{start_name}` and `{end_name}` to be finite and > 0, but got {start} and {end}.")
+from bnn_tasks.binary.progress import Scheduled, check_range, exponential
 
 
 class EDE(Scheduled, Estimator):
@@ -29,7 +24,7 @@ class EDE(Scheduled, Estimator):
 
     def __init__(self, t_min: float = 1e-1, t_max: float = 10.0) -> None:
         super().__init__()
-        _range("t_min", t_min, "t_max", t_max)
+        check_range("t_min", t_min, "t_max", t_max)
         self.t_min, self.t_max = t_min, t_max
 
     def sharpness(self) -> tuple[Tensor, Tensor]:

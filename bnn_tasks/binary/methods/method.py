@@ -47,6 +47,11 @@ class Method:
         return not isinstance(self.activation(_SMALLEST), RealActivation)
 
     @property
+    def tells_positives_apart(self) -> bool:
+        """Whether its layers may follow what is never negative: real activations, and DoReFa-Net's threshold of 0.5."""
+        return self.activation(_SMALLEST).tells_positives_apart
+
+    @property
     def spatially_tied(self) -> bool:
         """Whether its layers work at one size of input only (XNOR-Net++, cases 2 to 4)."""
         return isinstance(self.output(_SMALLEST), SpatialScale)

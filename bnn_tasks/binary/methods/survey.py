@@ -93,9 +93,12 @@ def bitwise(sparsity: float = 0.0) -> Method:
 def _xnor_pp(name: str, case: int, output: type[FullScale] | type[ChannelPlaceScale] | type[SeparableScale]) -> Method:
     return Method(
         name=name,
-        weight=lambda shape: SignWeight(ClippedSTE()),
+        # A linear layer has one place, where all cases are case 1.
+        weight=lambda shape: (
+            LearnedScale(shape.out_channels, ClippedSTE()) if shape.linear else SignWeight(ClippedSTE())
+        ),
         activation=lambda shape: SignActivation(ClippedSTE()),
-        output=lambda shape: output(shape.out_channels),
+        output=lambda shape: OutputScale() if shape.linear else output(shape.out_channels),
         paper=f"Bulat & Tzimiropoulos, XNOR-Net++, 2019 (case {case})",
         optimizer="Adam",
     )
@@ -166,7 +169,7 @@ METHODS = (
         name="bbg",
         weight=lambda shape: AnalyticScale(ClippedSTE(), centred=True),
         activation=lambda shape: SignActivation(ClippedSTE()),
-        paper="Shen et al., Balanced Binary Neural Networks with Gated Residual, 2020 (form reconstructed from its description)",
+        paper="Shen et al., Balanced Binary Neural Networks with Gated Residual, 2020 (form reconstructed)",
         structure=("SC",),
     ),
     Method(

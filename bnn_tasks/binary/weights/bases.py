@@ -30,21 +30,24 @@ class LeastSquaresBases(WeightBinarizer):
     @torch.no_grad()
     def solve(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """B, (O, n, M), and α, (O, M), of a weight (O, ...)."""
-        rows = weight.detach().flatten(1).float()
+        rows = weight.detach().flatten(1).to(torch.promote_types(weight.dtype, torch.float32))
         centred = rows - rows.mean(dim=1, keepdim=True)
         spread = centred.std(dim=1, keepdim=True) if rows.shape[1] > 1 else torch.zeros_like(centred)
         shifts = torch.linspace(-1, 1, self.count) if self.count > 1 else torch.zeros(1)
         bases = sign(centred[:, :, None] + shifts.to(rows.device) * spread[:, :, None])
-        # Few taps can make bases equal: the pseudo-inverse then gives the smallest of the equally good α.
-        scales = torch.linalg.pinv(bases) @ rows[:, :, None]
-        return bases, scales[:, :, 0]
+        with torch.autocast(rows.device.type, enabled=False):
+            # The M×M normal equations: BᵀB holds exact integers. Few taps can make bases equal: the pseudo-inverse then gives
+            # the smallest of the equally good α.
+            gram, moments = bases.mT @ bases, bases.mT @ rows[:, :, None]
+            scales = torch.linalg.pinv(gram.double(), rtol=1e-9, hermitian=True) @ moments.double()
+        return bases, scales[:, :, 0].to(rows.dtype)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Σ α_m·B_m."""
         bases, scales = self.solve(weight)
-        value = (bases @ scales[:, :, None]).view_as(weight)
-        slope = per_filter(scales.sum(dim=1), weight)
-        return slope * weight + (value - slope * weight).detach()
+        value = (bases * scales[:, None]).sum(dim=2).to(weight.dtype).view_as(weight)
+        through = per_filter(scales.sum(dim=1), weight).to(weight.dtype) * weight
+        return value + (through - through.detach())
 
     def bases(self, weight: Tensor) -> list[Basis]:
         """M."""
@@ -72,7 +75,9 @@ class AffineWeight(WeightBinarizer):
     def _centre_and_spread(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         dims = tuple(range(1, weight.dim()))
         beta = weight.mean(dim=dims, keepdim=True)
-        return beta, (weight - beta).square().mean(dim=dims, keepdim=True).sqrt()
+        variance = (weight - beta).square().mean(dim=dims, keepdim=True)
+        # The floor is for filters of one tap, or of equal values: without a spread they keep a finite gradient.
+        return beta, variance.clamp_min(torch.finfo(weight.dtype).tiny).sqrt()
 
     def forward(self, weight: Tensor) -> Tensor:
         """β ± α."""

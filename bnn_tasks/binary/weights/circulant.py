@@ -24,9 +24,9 @@ def _turn(quarter: int) -> list[int]:
 class CirculantFilters(WeightBinarizer):
     """Every learned 3×3 filter gives four, its rim turned by 0, 90, 180 and 270° (Liu et al., CBCN, 2019).
 
-    A layer of O outputs learns O/4 filters; output 4j + r is filter j turned r times. All four are binarised as Bi-Real does. The
-    gradient of a filter is the mean of the gradients of its four, each turned back. Of the paper only its description was at hand:
-    the form is reconstructed from it.
+    A layer of O outputs learns O/4 filters; output 4j + r is filter j turned r times. All four are binarised as Bi-Real does.
+    The gradient of a filter is the mean of the gradients of its four, each turned back. Of the paper only its description was
+    at hand: the form is reconstructed from it.
 
     Args:
         shape: of the layer.
@@ -40,7 +40,8 @@ class CirculantFilters(WeightBinarizer):
         super().__init__()
         if shape.linear or shape.kernel != (3, 3) or (shape.out_channels // shape.groups) % ROTATIONS:
             raise ValueError(
-                f"Expected 3×3 convolutions with a multiple of {ROTATIONS} outputs a group for circulant filters, but got {shape}. "
+                f"Expected 3×3 convolutions with a multiple of {ROTATIONS} outputs a group for circulant filters, but got "
+                f"{shape}. "
                 "Cure: keep the layer real, or give it another method."
             )
         self.binarizer = MagnitudeAware(estimator)
@@ -50,7 +51,8 @@ class CirculantFilters(WeightBinarizer):
 
     def expand(self, weight: Tensor) -> Tensor:
         """(O/4, I, 3, 3) -> (O, I, 3, 3), gradients averaged."""
-        mean = weight / ROTATIONS + (weight - weight / ROTATIONS).detach()
+        share = weight / ROTATIONS
+        mean = weight.detach() + (share - share.detach())
         turned = mean.flatten(2)[:, :, self.source]  # (O/4, I, 4, 9)
         return turned.movedim(2, 1).reshape(-1, *weight.shape[1:])
 

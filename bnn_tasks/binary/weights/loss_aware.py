@@ -13,9 +13,9 @@ from bnn_tasks.binary.weights.base import Basis, WeightBinarizer, scaled_sign
 class LossAware(WeightBinarizer):
     """W̃ = α·sign(W), α = ‖D ⊙ W‖₁/‖D‖₁ for the layer: the minimiser of ½·Σ D_i·(W_i - α·sign(W_i))² (Hou et al., LAB, 2017).
 
-    D = sqrt(v̂) + 1e-8 approximates the diagonal of the loss's Hessian, v̂ being Adam's second moment of the step before; 1 until there
-    is one, which gives BWN's scale of the layer. (Adam's correction of v̂ for its start is a common factor, which cancels in α.)
-    dL/dW = dL/dW̃, and the latent weight is clipped to [-1, 1], as in the authors' code.
+    D = sqrt(v̂) + 1e-8 approximates the diagonal of the loss's Hessian, v̂ being Adam's second moment of the step before; 1
+    until there is one, which gives BWN's scale of the layer. (Adam's correction of v̂ for its start is a common factor, which
+    cancels in α.) dL/dW = dL/dW̃, and the latent weight is clipped to [-1, 1], as in the authors' code.
 
     Args:
         shape: of the latent weight.

@@ -20,7 +20,7 @@ def standardize(weight: Tensor) -> Tensor:
 class LibraPB(WeightBinarizer):
     """W̃ = 2^s·sign(ŵ), ŵ = (W - mean)/std per filter, s = round(log2(mean(abs(ŵ)))) (Qin et al., IR-Net, 2020, §3.2).
 
-    Balanced bits carry the most information, and the scale is a shift of bits. Gradients run through mean and std, not through s.
+    Balanced bits carry the most information, and the scale is a shift of bits. Gradients run through mean and std, not s.
 
     Args:
         estimator: the surrogate gradient of sign(ŵ), IR-Net's `EDE`.

@@ -22,9 +22,9 @@ def factors(n: int) -> tuple[int, int]:
 class RotatedSign(Scheduled, WeightBinarizer):
     """W̃_o = α_o·sign(w'), w' = w + abs(sin θ)·(R1ᵀ·w·R2 - w) (Lin et al., Rotated BNN, 2020, eqs. 3-12).
 
-    Every filter of n taps is an a×b matrix w, a·b = n. The rotations R1, R2 of the layer bring the filters near their signs: they
-    raise Σ_o tr(B_oᵀ·R1ᵀ·w_o·R2), B_o = sign(R1ᵀ·w_o·R2), by alternating over B, R1 and R2, the latter two from a singular value
-    decomposition. θ is learned, from π/2 on, and so is α_o, from 1 on.
+    Every filter of n taps is an a×b matrix w, a·b = n. The rotations R1, R2 of the layer bring the filters near their signs:
+    they raise Σ_o tr(B_oᵀ·R1ᵀ·w_o·R2), B_o = sign(R1ᵀ·w_o·R2), by alternating over B, R1 and R2, the latter two from a singular
+    value decomposition. θ is learned, from π/2 on, and so is α_o, from 1 on.
 
     Args:
         out_channels: O.
@@ -49,11 +49,14 @@ class RotatedSign(Scheduled, WeightBinarizer):
     @torch.no_grad()
     def refresh(self, weight: Tensor) -> None:
         """Bring R1 and R2 nearer to their optimum for a weight (O, ...)."""
-        filters = self._filters(weight.detach().float())
-        for _ in range(ROUNDS):
-            signs = sign(self.left.T @ filters @ self.right)
-            self.left.copy_(_nearest_rotation(torch.einsum("oab,bc,odc->ad", filters, self.right, signs)))
-            self.right.copy_(_nearest_rotation(torch.einsum("oab,ac,ocd->bd", filters, self.left, signs)))
+        filters, left, right = self._filters(weight.detach().float()), self.left.float(), self.right.float()
+        with torch.autocast(weight.device.type, enabled=False):
+            for _ in range(ROUNDS):
+                signs = sign(left.T @ filters @ right)
+                left = _nearest_rotation(torch.einsum("oab,bc,odc->ad", filters, right, signs))
+                right = _nearest_rotation(torch.einsum("oab,ac,ocd->bd", filters, left, signs))
+        self.left.copy_(left)
+        self.right.copy_(right)
         self.refreshed.copy_(self.progress)
 
     def _filters(self, weight: Tensor) -> Tensor:
@@ -62,12 +65,13 @@ class RotatedSign(Scheduled, WeightBinarizer):
     def rotated(self, weight: Tensor) -> Tensor:
         """w' in the shape of `weight`."""
         filters = self._filters(weight)
-        turned = self.left.T @ filters @ self.right
+        with torch.autocast(weight.device.type, enabled=False):  # the signs of training are those of evaluation
+            turned = self.left.T @ filters @ self.right
         return (filters + torch.sin(self.theta).abs() * (turned - filters)).view_as(weight)
 
     def forward(self, weight: Tensor) -> Tensor:
         """α·sign(w')."""
-        if self.training and self.progress - self.refreshed >= REFRESH:
+        if self.training and abs(self.progress - self.refreshed) >= REFRESH:  # back too: a second training starts at 0
             self.refresh(weight)
         signs: Tensor = self.estimator(self.rotated(weight))
         return signs * per_filter(self.alpha, weight)

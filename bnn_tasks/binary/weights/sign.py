@@ -15,7 +15,8 @@ class SignWeight(WeightBinarizer):
 
     Args:
         estimator: the surrogate gradient of sign(W).
-        clip: c; after every optimiser step the latent weight is clipped to [-c, c], as both papers do with c = 1. None does not.
+        clip: c; after every optimiser step the latent weight is clipped to [-c, c], as both papers do with c = 1. None does
+            not.
     """
 
     def __init__(self, estimator: Estimator, clip: float | None = None) -> None:
@@ -52,7 +53,7 @@ class StochasticSign(SignWeight):
         if not self.training:
             return super().forward(weight)
         drawn = torch.rand_like(weight) < (weight.detach() + 1) / 2
-        return weight + (2 * drawn - 1 - weight).detach()
+        return 2 * drawn - 1 + (weight - weight.detach())
 
 
 class AnalyticScale(WeightBinarizer):

@@ -4,20 +4,26 @@ import torch
 from torch import Tensor
 
 from bnn_tasks.binary.estimators import STE, sign
-from bnn_tasks.binary.progress import Scheduled, exponential
+from bnn_tasks.binary.progress import Scheduled, check_range, exponential
 from bnn_tasks.binary.weights.base import Basis, WeightBinarizer
 
 
 class TanhWeight(Scheduled, WeightBinarizer):
-    """W̃ = tanh(ν·W), forward too; ν grows with the progress, and at its end W̃ = sign(W) (Lahoud et al., Self-Binarizing Networks, 2019).
+    """W̃ = tanh(ν·W), forward too; ν grows with the progress, and at its end W̃ = sign(W).
+
+    Lahoud et al., Self-Binarizing Networks, 2019.
 
     Args:
         nu_start: ν at the start, > 0.
         nu_end: ν at the end, > 0; there the sign takes over.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     def __init__(self, nu_start: float = 1.0, nu_end: float = 1000.0) -> None:
         super().__init__()
+        check_range("nu_start", nu_start, "nu_end", nu_end)
         self.nu_start, self.nu_end = nu_start, nu_end
 
     @property
@@ -28,7 +34,7 @@ class TanhWeight(Scheduled, WeightBinarizer):
     def forward(self, weight: Tensor) -> Tensor:
         """tanh(ν·W); its sign, with the gradient of the tanh, once ``ready``."""
         soft = torch.tanh(weight * exponential(self.progress, self.nu_start, self.nu_end))
-        return soft + (sign(weight) - soft).detach() if self.ready else soft
+        return sign(weight) + (soft - soft.detach()) if self.ready else soft
 
     def bases(self, weight: Tensor) -> list[Basis]:
         """One, without scale."""
@@ -39,8 +45,8 @@ class BitwiseWeight(Scheduled, WeightBinarizer):
     """Phase 1: W̃ = tanh(W). Phase 2: W̃ = -1, 0, +1, gradient 1 (Kim & Smaragdis, Bitwise Neural Networks, 2016).
 
     In phase 2 the share λ of the layer's smallest weights is 0: W̃ = 0 where abs(W) < β, β being the λ-quantile of abs(W). The
-    gradients are those of the bitwise net ("noisy backpropagation"): no derivative of the sign, no tanh. A zero is the mean of two
-    bases that disagree, sign(W + β) and sign(W - β).
+    gradients are those of the bitwise net ("noisy backpropagation"): no derivative of the sign, no tanh. A zero is the mean of
+    two bases that disagree, sign(W + β) and sign(W - β).
 
     Args:
         sparsity: λ, in [0, 1).

@@ -3,11 +3,15 @@
 from bnn_tasks.runtime.ops.base import Op
 from bnn_tasks.runtime.ops.binary import BinaryConv2d, BinaryLinear
 from bnn_tasks.runtime.ops.boxes import Anchors, DecodeBoxes, Nms
+from bnn_tasks.runtime.ops.combining import Add, ChannelGroupMean, Multiply, ScaleMap, WeightedSum
 from bnn_tasks.runtime.ops.convolution import Conv2d, Linear
-from bnn_tasks.runtime.ops.elementwise import Add, Hardtanh, Normalize, PRelu, Relu, ScaleShift, Sigmoid
+from bnn_tasks.runtime.ops.elementwise import Hardtanh, Normalize, PRelu, Relu, ScaleShift, Sigmoid
+from bnn_tasks.runtime.ops.patches import BinaryPatches, ResidualSign, WindowMean
 from bnn_tasks.runtime.ops.pooling import AvgPool2d, GlobalAvgPool, MaxPool2d
+from bnn_tasks.runtime.ops.real_input import BinaryWeightConv2d, BinaryWeightLinear
 from bnn_tasks.runtime.ops.shape import Concat, Flatten, ResizeNearest
-from bnn_tasks.runtime.ops.sign import Sign
+from bnn_tasks.runtime.ops.sign import Ones, Sign
+from bnn_tasks.runtime.ops.softmax import Softmax
 
 OPS: dict[str, Op] = {
     "normalize": Normalize(),
@@ -15,9 +19,19 @@ OPS: dict[str, Op] = {
     "linear": Linear(),
     "scale_shift": ScaleShift(),
     "sign": Sign(),
+    "ones": Ones(),
+    "residual_sign": ResidualSign(),
+    "window_mean": WindowMean(),
     "binary_conv2d": BinaryConv2d(),
     "binary_linear": BinaryLinear(),
+    "binary_patches": BinaryPatches(),
+    "binary_weight_conv2d": BinaryWeightConv2d(),
+    "binary_weight_linear": BinaryWeightLinear(),
     "add": Add(),
+    "weighted_sum": WeightedSum(),
+    "multiply": Multiply(),
+    "scale_map": ScaleMap(),
+    "channel_group_mean": ChannelGroupMean(),
     "relu": Relu(),
     "hardtanh": Hardtanh(),
     "prelu": PRelu(),
@@ -31,4 +45,5 @@ OPS: dict[str, Op] = {
     "anchors": Anchors(),
     "decode_boxes": DecodeBoxes(),
     "nms": Nms(),
+    "softmax": Softmax(),
 }

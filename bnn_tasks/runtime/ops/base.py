@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bnn_tasks.runtime.errors import GraphError
-from bnn_tasks.runtime.kinds import FloatMap, Kind, Vector
+from bnn_tasks.runtime.kinds import FloatMap, Kind, Vector, agree
 from bnn_tasks.runtime.ops.attrs import Attr
 
 Attrs = Mapping[str, Any]
@@ -104,6 +104,16 @@ def float_kind(kind: Kind) -> FloatMap | Vector:
     if not isinstance(kind, FloatMap | Vector):
         raise GraphError(f"Expected a float map or vector as input, but got {kind}.")
     return kind
+
+
+def expect_same(first: FloatMap | Vector, other: Kind) -> None:
+    """Raise GraphError unless `other` can have the shape of `first`."""
+    second = float_kind(other)
+    same = type(first) is type(second) and agree(first.channels, second.channels)
+    if isinstance(first, FloatMap) and isinstance(second, FloatMap):
+        same = same and agree(first.height, second.height) and agree(first.width, second.width)
+    if not same:
+        raise GraphError(f"Expected inputs of one shape, but got {first} and {second}.")
 
 
 def expect_shape(role: str, tensor: np.ndarray, shape: tuple[int, ...], why: str) -> None:

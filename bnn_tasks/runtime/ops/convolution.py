@@ -75,7 +75,7 @@ class Conv2d(Op):
             known(output_side(x.shape[i], weight.shape[1 + i], stride[i], padding[i], dilation[i])) for i in (0, 1)
         )
         out = np.empty((height, width, bias.shape[0]), np.float32)
-        kernels.float_conv2d(x, weight, bias, stride, padding, dilation, out)
+        kernels.float_conv2d(x, weight, bias, stride, padding, dilation, 0, out)
         return [out]
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
@@ -115,7 +115,7 @@ class Linear(Op):
         """Multiply."""
         weight, bias = prepared
         out = np.empty((1, 1, bias.shape[0]), np.float32)
-        kernels.float_conv2d(inputs[0][None, None], weight, bias, (1, 1), (0, 0), (1, 1), out)
+        kernels.float_conv2d(inputs[0][None, None], weight, bias, (1, 1), (0, 0), (1, 1), 0, out)
         return [out[0, 0]]
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from bnn_tasks.runtime import kernels
 from bnn_tasks.runtime.errors import GraphError
-from bnn_tasks.runtime.kinds import FloatMap, Kind, agree
+from bnn_tasks.runtime.kinds import Kind, agree
 from bnn_tasks.runtime.ops.attrs import Real
 from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Role, Tensors, float_kind
 
@@ -93,13 +93,15 @@ class Sigmoid(_Elementwise):
 
 
 class PRelu(_Elementwise):
-    """u = x - shift_in; (u if u >= 0 else slope·u) + shift_out: RPReLU (ReActNet), PReLU without the shifts.
+    """u = x - shift_in; (slope_above·u if u >= 0 else slope·u) + shift_out.
 
-    `slope` has one value or one for each channel, the shifts one for each channel.
+    With the shifts RPReLU (ReActNet), with slope_above Maxout (AdaBin), with neither PReLU. `slope` has one value or one
+    for each channel, the others one for each channel.
     """
 
     roles: ClassVar = {
         "slope": Role("float32", 1),
+        "slope_above": Role("float32", 1, required=False),
         "shift_in": Role("float32", 1, required=False),
         "shift_out": Role("float32", 1, required=False),
     }
@@ -112,32 +114,8 @@ class PRelu(_Elementwise):
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Shift, bend, shift."""
         u = inputs[0] - prepared["shift_in"] if "shift_in" in prepared else inputs[0]
-        y = np.where(u >= 0, u, u * prepared["slope"])
+        above = u * prepared["slope_above"] if "slope_above" in prepared else u
+        y = np.where(u >= 0, above, u * prepared["slope"])
         if "shift_out" in prepared:
             y += prepared["shift_out"]
-        return [y]
-
-
-class Add(Op):
-    """Sum of two or more equal float kinds, from left to right."""
-
-    arity = (2, 64)
-
-    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
-        """All inputs are one kind."""
-        first = float_kind(inputs[0])
-        for other in inputs[1:]:
-            second = float_kind(other)
-            same = type(first) is type(second) and agree(first.channels, second.channels)
-            if isinstance(first, FloatMap) and isinstance(second, FloatMap):
-                same = same and agree(first.height, second.height) and agree(first.width, second.width)
-            if not same:
-                raise GraphError(f"Expected inputs of one shape, but got {first} and {second}.")
-        return [first]
-
-    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
-        """Add."""
-        y = inputs[0] + inputs[1]
-        for other in inputs[2:]:
-            y += other
         return [y]

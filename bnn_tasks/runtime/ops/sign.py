@@ -7,24 +7,19 @@ import numpy as np
 
 from bnn_tasks.runtime import kernels
 from bnn_tasks.runtime.errors import GraphError
-from bnn_tasks.runtime.kinds import BitMap, BitVector, Kind, Vector, agree, words
+from bnn_tasks.runtime.kinds import WORD, BitMap, BitVector, Kind, Vector, agree, words
 from bnn_tasks.runtime.ops.attrs import COUNT
 from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Role, Tensors, float_kind
 
 
-class Sign(Op):
-    """Bit = x >= threshold (C; 0 where absent), so sign(0) = sign(-0.0) = +1. `groups` are those of the consumer."""
+class _Bits(Op):
+    """Float map or vector to bits of the same shape, packed in `groups`, those of the consumer."""
 
     attrs: ClassVar = {"groups": COUNT}
-    roles: ClassVar = {"threshold": Role("float32", 1, required=False)}
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
         """Float map or vector to bits."""
         x, groups = float_kind(inputs[0]), attrs["groups"]
-        if "threshold" in tensors and not agree(x.channels, tensors["threshold"].size):
-            raise GraphError(
-                f"Expected one threshold for each of {x.channels} channels, got {tensors['threshold'].size}."
-            )
         if isinstance(x, Vector):
             if groups != 1:
                 raise GraphError(f"Expected `groups` to be 1 for a vector, but got {groups}.")
@@ -33,13 +28,47 @@ class Sign(Op):
             raise GraphError(f"Expected `groups` to divide {x.channels} channels, but got {groups}.")
         return [BitMap(x.channels, groups, x.height, x.width)]
 
+
+class Sign(_Bits):
+    """Bit = x >= threshold (C, or one for all; 0 where absent), so sign(0) = sign(-0.0) = +1."""
+
+    roles: ClassVar = {"threshold": Role("float32", 1, required=False)}
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """Float map or vector to bits."""
+        made = super().infer(inputs, attrs, tensors)
+        channels = float_kind(inputs[0]).channels
+        if "threshold" in tensors and tensors["threshold"].size != 1 and not agree(channels, tensors["threshold"].size):
+            raise GraphError(
+                f"Expected one threshold, or one for each of {channels} channels, got {tensors['threshold'].size}."
+            )
+        return made
+
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Compare and pack."""
         x, groups = inputs[0], attrs["groups"]
         channels = x.shape[-1]
-        threshold = prepared["threshold"] if "threshold" in prepared else np.zeros(channels, np.float32)
+        threshold = np.zeros(channels, np.float32)
+        threshold[:] = prepared.get("threshold", np.float32(0))
         out = np.empty((*x.shape[:-1], groups * words(channels // groups)), np.uint64)
         nans = kernels.pack(x.reshape(-1, channels), threshold, groups, out.reshape(-1, out.shape[-1]))
-        if nans:
-            raise GraphError(f"Expected numbers to take the sign of, but {nans} values are NaN; look for it upstream.")
+        refuse_nan(nans)
         return [out]
+
+
+class Ones(_Bits):
+    """Every bit +1, whatever x is: the plane A_0 of a {0, 1} or shifted activation; only the input's shape matters."""
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Fill up to the tail bits, which are 0."""
+        x, groups = inputs[0], attrs["groups"]
+        channels = x.shape[-1] // groups
+        row = np.full(words(channels), np.uint64(2**WORD - 1))
+        row[-1] >>= np.uint64(words(channels) * WORD - channels)
+        return [np.broadcast_to(np.tile(row, groups), (*x.shape[:-1], groups * len(row))).copy()]
+
+
+def refuse_nan(nans: int) -> None:
+    """Raise GraphError if there are values without a sign."""
+    if nans:
+        raise GraphError(f"Expected numbers to take the sign of, but {nans} values are NaN; look for it upstream.")

@@ -1,8 +1,7 @@
-"""A trained net beside its artifact on real images: average precision, matched detections, size, time."""
+"""A detector beside its artifact on real images: average precision, matched detections, size, time."""
 
 import copy
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from bnn_tasks.compare.cost import Cost, timed
 from bnn_tasks.data import DetectionData
 from bnn_tasks.data.batch import DetectionTarget
 from bnn_tasks.export.trace import GraphWriter, SignSite
@@ -20,17 +20,15 @@ from bnn_tasks.models import Detector
 from bnn_tasks.runtime import Detections, Session, read_image
 from bnn_tasks.runtime.draw import contact_sheet, draw_boxes
 from bnn_tasks.tasks import DetectionMetrics, DetectionTask, ImageDetections
-from bnn_tasks.training import load_task
 
 SCORE, IOU, SCORE_GAP = 0.05, 0.95, 0.01  # a detection counts from SCORE on; a match needs IOU and SCORE_GAP
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DetectionComparison:
     """What the two gave on one split.
 
     Attributes:
-        images: compared.
         torch_metrics: of the torch net, as `DetectionMetrics`.
         runtime_metrics: of the artifact.
         detections: of the torch net, of score 0.05 or more.
@@ -39,14 +37,9 @@ class Comparison:
         traced: misses that vanish once torch is given the artifact's bits.
         decided: further misses that vanish once torch decodes the artifact's raw outputs: equal but for rounding (checked),
             they fall on two sides of a threshold in NMS.
-        torch_bytes: parameters and buffers as 32-bit floats.
-        artifact_bytes: size of the file.
-        torch_ms: median time an image, from decoded picture to boxes.
-        runtime_ms: likewise.
-        threads: of both.
+        cost: images compared, sizes and times.
     """
 
-    images: int
     torch_metrics: dict[str, float]
     runtime_metrics: dict[str, float]
     detections: int
@@ -54,20 +47,13 @@ class Comparison:
     ties: int
     traced: int
     decided: int
-    torch_bytes: int
-    artifact_bytes: int
-    torch_ms: float
-    runtime_ms: float
-    threads: int
+    cost: Cost
 
     def __str__(self) -> str:
-        head = f"{'':<12}{'AP':>8}{'AP50':>8}{'VOC AP50':>10}{'size (bytes)':>15}{'ms/image':>10}"
+        head = f"{'':<12}{'AP':>8}{'AP50':>8}{'VOC AP50':>10}{Cost.HEAD}"
         rows = [
-            f"{name:<12}{metrics['ap']:>8.4f}{metrics['ap50']:>8.4f}{metrics['voc_ap50_area']:>10.4f}{size:>15,}{ms:>10.1f}"
-            for name, metrics, size, ms in (
-                ("torch", self.torch_metrics, self.torch_bytes, self.torch_ms),
-                ("exported", self.runtime_metrics, self.artifact_bytes, self.runtime_ms),
-            )
+            f"{name:<12}{metrics['ap']:>8.4f}{metrics['ap50']:>8.4f}{metrics['voc_ap50_area']:>10.4f}{cells}"
+            for (name, cells), metrics in zip(self.cost.rows(), (self.torch_metrics, self.runtime_metrics))
         ]
         share = self.matched / max(self.detections, 1)
         missed = self.detections - self.matched
@@ -75,8 +61,7 @@ class Comparison:
             [
                 head,
                 *rows,
-                f"size 1/{self.torch_bytes / self.artifact_bytes:.1f}, time x{self.torch_ms / self.runtime_ms:.2f}, "
-                f"{self.images} images, {self.threads} thread(s) each",
+                str(self.cost),
                 f"parity: {self.matched} of {self.detections} detections with score >= {SCORE} matched ({share:.2%}); "
                 f"{missed} missed: {self.traced} traced to {self.ties} activation bit(s) at a rounding tie, "
                 f"{self.decided} to rounding at a threshold of NMS, {missed - self.traced - self.decided} unexplained",
@@ -140,47 +125,29 @@ class _TorchNet:
         return Detections(boxes, found.scores.numpy(), found.labels.numpy())
 
 
-def _timed(function: Callable[[np.ndarray], Detections], image: np.ndarray) -> tuple[Detections, float]:
-    start = time.perf_counter()
-    return function(image), 1e3 * (time.perf_counter() - start)
-
-
 def _target(data: DetectionData, split: str) -> list[DetectionTarget]:
     loader = {"val": data.val_dataloader, "test": data.test_dataloader}[split]()
     return [target for batch in loader for target in batch.targets]
 
 
-def compare(
-    checkpoint: str | os.PathLike[str],
-    artifact: str | os.PathLike[str],
+def compare_detectors(
+    task: DetectionTask,
+    session: Session,
     data: DetectionData,
-    split: str = "test",
-    threads: int = 1,
+    split: str,
     sheet: str | os.PathLike[str] | None = None,
     draw_from: float = 0.3,
-) -> Comparison:
-    """Run a checkpoint's net and its artifact over a split, one picture at a time.
+) -> DetectionComparison:
+    """Run a detector and its artifact over a split, one picture at a time; see `bnn_tasks.compare.compare`.
 
     Args:
-        checkpoint: of ``bnn-tasks fit``.
-        artifact: that ``bnn-tasks export`` made of it.
+        task: the trained task, in eval mode.
+        session: the artifact, of the same classes.
         data: the data module, with the classes of training.
         split: ``val`` or ``test``.
-        threads: for both.
         sheet: where to save a contact sheet of ground truth beside the artifact's detections; None saves none.
         draw_from: score from which a detection is drawn, in [0, 1].
-
-    Raises:
-        ValueError: the checkpoint is not a detector's, or the artifact is not of its classes.
     """
-    task, session = load_task(checkpoint), Session(artifact, threads=threads)
-    if not isinstance(task, DetectionTask):
-        raise ValueError(f"Expected {os.fspath(checkpoint)!r} to hold a detector, but it is a {type(task).__name__}.")
-    if list(session.classes) != task.classes:
-        raise ValueError(
-            f"Expected {os.fspath(artifact)!r} to detect {task.classes}, but it detects {session.classes}."
-        )
-    torch.set_num_threads(threads)
     model = copy.deepcopy(task.model).eval()
     net, sites = _TorchNet(model, session), GraphWriter(model).sites
     of_torch, of_runtime = DetectionMetrics(task.classes), DetectionMetrics(task.classes)
@@ -192,7 +159,7 @@ def compare(
         image = read_image(paths[target.image_id])
         if not times:  # the first picture also pays for the kernels' first use
             net(image), session([image])
-        (reference, torch_ms), (found, runtime_ms) = _timed(net, image), _timed(lambda x: session([x])[0], image)
+        (reference, torch_ms), (found, runtime_ms) = timed(net, image), timed(lambda x: session([x])[0], image)
         times.append((torch_ms, runtime_ms))
         for metrics, result in ((of_torch, reference), (of_runtime, found)):
             metrics.update(ImageDetections(target, result.boxes, result.scores, result.labels))
@@ -215,17 +182,11 @@ def compare(
     if sheet is not None:
         Path(sheet).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(contact_sheet(pictures)).save(sheet)
-    torch_ms, runtime_ms = (float(np.median(column)) for column in zip(*times))
-    return Comparison(
-        images=len(times),
+    return DetectionComparison(
         torch_metrics=of_torch.compute(),
         runtime_metrics=of_runtime.compute(),
         **counts,
-        torch_bytes=4 * sum(t.numel() for t in (*model.parameters(), *model.buffers())),
-        artifact_bytes=Path(artifact).stat().st_size,
-        torch_ms=torch_ms,
-        runtime_ms=runtime_ms,
-        threads=threads,
+        cost=Cost.of(model, session, times),
     )
 
 

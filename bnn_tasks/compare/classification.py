@@ -1,0 +1,154 @@
+"""A classifier beside its artifact on real images: accuracy, equal labels, size, time."""
+
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bnn_tasks.compare.cost import Cost, timed
+from bnn_tasks.data import ClassificationData
+from bnn_tasks.export.trace import GraphWriter
+from bnn_tasks.export.verify import forced
+from bnn_tasks.models import ImageClassifier
+from bnn_tasks.runtime import Session
+from bnn_tasks.runtime.captions import captioned, picture_grid
+from bnn_tasks.tasks import ClassificationMetrics, ClassificationTask
+
+SHOWN = 24  # pictures on the sheet
+
+
+@dataclass(frozen=True)
+class ClassificationComparison:
+    """What the two gave on one split.
+
+    Attributes:
+        torch_metrics: of the torch net, as `ClassificationMetrics`.
+        runtime_metrics: of the artifact.
+        agreed: images to which both give the same label.
+        ties: activation bits that differ, all rounding ties, in the others.
+        traced: images whose labels agree once torch is given the artifact's bits.
+        cost: images compared, sizes and times.
+    """
+
+    torch_metrics: dict[str, float]
+    runtime_metrics: dict[str, float]
+    agreed: int
+    ties: int
+    traced: int
+    cost: Cost
+
+    def __str__(self) -> str:
+        names = [name for name in ("top1", "top5") if name in self.torch_metrics]
+        head = f"{'':<12}" + "".join(f"{name:>8}" for name in names) + Cost.HEAD
+        rows = [
+            f"{name:<12}" + "".join(f"{metrics[key]:>8.4f}" for key in names) + cells
+            for (name, cells), metrics in zip(self.cost.rows(), (self.torch_metrics, self.runtime_metrics))
+        ]
+        other = self.cost.images - self.agreed
+        return "\n".join(
+            [
+                head,
+                *rows,
+                str(self.cost),
+                f"parity: the same label for {self.agreed} of {self.cost.images} images "
+                f"({self.agreed / self.cost.images:.2%}); {other} differ: {self.traced} traced to {self.ties} activation "
+                f"bit(s) at a rounding tie, {other - self.traced} unexplained",
+            ]
+        )
+
+
+class _TorchNet:
+    """The torch net with the artifact's way to its input in front.
+
+    Args:
+        model: in eval mode, float32.
+        session: the artifact, whose resize rule to use.
+    """
+
+    def __init__(self, model: ImageClassifier, session: Session) -> None:
+        assert session.resize is not None
+        self.model, self.session, self.resize = model, session, session.resize
+        self.sites = GraphWriter(model).sites
+
+    @torch.no_grad()
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Probabilities (K,) of one picture."""
+        canvas, _ = self.resize.fit(image)
+        x = torch.from_numpy(canvas).permute(2, 0, 1)[None].float() / 255
+        probabilities: np.ndarray = self.model.decode(self.model(x))[0].numpy()
+        return probabilities
+
+    def with_runtime_bits(self, image: np.ndarray) -> tuple[int, np.ndarray]:
+        """Ties in one picture, and torch's probabilities once it is given the artifact's bits."""
+        canvas, _ = self.resize.fit(image)
+        with forced(self.model, self.session, self.sites) as forcing:
+            forcing.start(self.session.values(canvas.transpose(2, 0, 1).astype(np.float32) / np.float32(255)))
+            probabilities = self(image)
+            return forcing.ties, probabilities
+
+
+def compare_classifiers(
+    task: ClassificationTask,
+    session: Session,
+    data: ClassificationData,
+    split: str,
+    sheet: str | os.PathLike[str] | None = None,
+) -> ClassificationComparison:
+    """Run a classifier and its artifact over a split, one picture at a time; see `bnn_tasks.compare.compare`.
+
+    Args:
+        task: the trained task, in eval mode.
+        session: the artifact, of the same classes.
+        data: the data module, with the classes of training.
+        split: ``val`` or ``test``.
+        sheet: where to save a sheet of pictures with true class and the artifact's; None saves none.
+    """
+    net = _TorchNet(copy.deepcopy(task.model).eval(), session)
+    of_torch, of_runtime = ClassificationMetrics(task.classes), ClassificationMetrics(task.classes)
+    pictures = data.pictures(split)
+    wanted = set(np.linspace(0, len(pictures) - 1, min(SHOWN, len(pictures))).round().astype(int).tolist())
+    times: list[tuple[float, float]] = []
+    drawn: list[np.ndarray] = []
+    agreed = ties = traced = 0
+    for index, sample in enumerate(pictures.samples):
+        image = pictures.read(index)
+        if not times:  # the first picture also pays for the kernels' first use
+            net(image), session([image])
+        (reference, torch_ms), (found, runtime_ms) = timed(net, image), timed(lambda x: session([x])[0], image)
+        times.append((torch_ms, runtime_ms))
+        for metrics, probabilities in ((of_torch, reference), (of_runtime, found.probabilities)):
+            metrics.update(_row(probabilities), torch.tensor([sample.label]))
+        if reference.argmax() == found.label:
+            agreed += 1
+        else:
+            bits, again = net.with_runtime_bits(image)
+            ties += bits
+            traced += int(bits > 0 and again.argmax() == found.label)
+        if index in wanted:
+            drawn.append(_drawn(image, sample.label, found.label, task.classes))
+    if sheet is not None:
+        Path(sheet).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture_grid(drawn)).save(sheet)
+    return ClassificationComparison(
+        torch_metrics=of_torch.compute(),
+        runtime_metrics=of_runtime.compute(),
+        agreed=agreed,
+        ties=ties,
+        traced=traced,
+        cost=Cost.of(net.model, session, times),
+    )
+
+
+def _row(probabilities: np.ndarray) -> Tensor:
+    return torch.from_numpy(probabilities)[None]
+
+
+def _drawn(image: np.ndarray, label: int, found: int, classes: Sequence[str]) -> np.ndarray:
+    colour = (0, 110, 40) if label == found else (190, 20, 20)
+    return captioned(image, [f"true: {classes[label]}", f"exported: {classes[found]}"], colour)

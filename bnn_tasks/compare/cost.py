@@ -1,0 +1,75 @@
+"""Size and time of a net and of its artifact."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import numpy as np
+from torch import nn
+
+from bnn_tasks.runtime import Session
+
+T = TypeVar("T")
+
+
+def timed(function: Callable[[np.ndarray], T], image: np.ndarray) -> tuple[T, float]:
+    """What `function` gives for an image, and the milliseconds it took."""
+    start = time.perf_counter()
+    return function(image), 1e3 * (time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the two cost.
+
+    Attributes:
+        images: compared.
+        torch_bytes: parameters and buffers as 32-bit floats.
+        artifact_bytes: size of the file.
+        torch_ms: median time an image, from decoded picture to boxes or probabilities.
+        runtime_ms: likewise.
+        threads: of both.
+    """
+
+    HEAD: ClassVar[str] = f"{'size (bytes)':>15}{'ms/image':>10}"
+
+    images: int
+    torch_bytes: int
+    artifact_bytes: int
+    torch_ms: float
+    runtime_ms: float
+    threads: int
+
+    @classmethod
+    def of(cls, model: nn.Module, session: Session, times: Sequence[tuple[float, float]]) -> "Cost":
+        """Put together.
+
+        Args:
+            model: the torch net.
+            session: on its artifact.
+            times: milliseconds of torch and runtime, of every image.
+        """
+        torch_ms, runtime_ms = (float(np.median(column)) for column in zip(*times))
+        return cls(
+            images=len(times),
+            torch_bytes=4 * sum(t.numel() for t in (*model.parameters(), *model.buffers())),
+            artifact_bytes=Path(session.path).stat().st_size,
+            torch_ms=torch_ms,
+            runtime_ms=runtime_ms,
+            threads=session.threads,
+        )
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Name of the net, and its cells below `HEAD`; torch first."""
+        return [
+            ("torch", f"{self.torch_bytes:>15,}{self.torch_ms:>10.1f}"),
+            ("exported", f"{self.artifact_bytes:>15,}{self.runtime_ms:>10.1f}"),
+        ]
+
+    def __str__(self) -> str:
+        return (
+            f"size 1/{self.torch_bytes / self.artifact_bytes:.1f}, time x{self.torch_ms / self.runtime_ms:.2f}, "
+            f"{self.images} images, {self.threads} thread(s) each"
+        )

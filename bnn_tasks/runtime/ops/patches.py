@@ -1,0 +1,169 @@
+"""Ops on the real values under a layer's window: XNOR-Net's K map, and HORQ's planes, which are packed patches."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bnn_tasks.runtime import kernels
+from bnn_tasks.runtime.errors import GraphError
+from bnn_tasks.runtime.kinds import BitVector, FloatMap, Kind, PatchBits, Vector, known, words
+from bnn_tasks.runtime.layouts import Bits
+from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, KERNEL, PADDING, STRIDE, Choice, Integer
+from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Tensors, float_kind
+from bnn_tasks.runtime.ops.binary import BinaryLayer
+from bnn_tasks.runtime.ops.packed import add_scaled, scale_and_bias
+from bnn_tasks.runtime.ops.sign import refuse_nan
+from bnn_tasks.runtime.ops.windows import output_map, output_side
+
+MAX_PLANES = 16  # plane i takes i + 1 passes over every patch
+
+
+class _Windows(Op):
+    """A convolution's windows over a map of x; a vector is one window of one pixel."""
+
+    attrs: ClassVar = {
+        "kernel": KERNEL,
+        "stride": STRIDE,
+        "padding": PADDING,
+        "dilation": DILATION,
+        "groups": COUNT,
+        "pad_value": Choice((0, 1, -1)),
+    }
+
+    def windows(self, kind: Kind, attrs: Attrs) -> FloatMap | Vector:
+        """One value for each group and window; raises GraphError where the input does not fit."""
+        x, groups = float_kind(kind), attrs["groups"]
+        kh, kw = attrs["kernel"]
+        if isinstance(x, Vector):
+            if (groups, kh, kw, *attrs["stride"], *attrs["padding"]) != (1, 1, 1, 1, 1, 0, 0):
+                raise GraphError("Expected one window of one pixel for a vector, but got another geometry.")
+            return Vector(1)
+        if x.channels % groups:
+            raise GraphError(f"Expected `groups` to divide {x.channels} channels, but got {groups}.")
+        return output_map(x, groups, (kh, kw), attrs)
+
+    def geometry(self, x: np.ndarray, attrs: Attrs) -> tuple[tuple[int, int], tuple[Any, ...]]:
+        """Output size, and the kernels' arguments after the map."""
+        names = ("kernel", "stride", "padding", "dilation")
+        kernel, stride, padding, dilation = (tuple(attrs[name]) for name in names)
+        height, width = (known(output_side(x.shape[i], kernel[i], stride[i], padding[i], dilation[i])) for i in (0, 1))
+        return (height, width), (attrs["groups"], kernel, stride, padding, dilation, attrs["pad_value"])
+
+    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
+        """Reads: one for each window and tap."""
+        x, y = float_kind(inputs[0]), outputs[-1]
+        kh, kw = attrs["kernel"]
+        pixels = known(y.height) * known(y.width) if isinstance(y, FloatMap) else 1
+        return known(x.channels) * kh * kw * pixels
+
+
+class WindowMean(_Windows):
+    """Mean of abs(x) under every window, for each of `groups`: XNOR-Net's K map. Outside the map x is `pad_value`."""
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """Map of C channels to one of G."""
+        return [self.windows(inputs[0], attrs)]
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Average, in float64."""
+        x = inputs[0] if inputs[0].ndim == 3 else inputs[0][None, None]
+        size, geometry = self.geometry(x, attrs)
+        out = np.empty((*size, attrs["groups"]), np.float32)
+        kernels.window_mean(x, *geometry, out)
+        return [out if inputs[0].ndim == 3 else out[0, 0]]
+
+
+class ResidualSign(_Windows):
+    """H_i = sign(R_i) and β_i = mean(abs(R_i)) of every patch of every group, i = `index` (HORQ).
+
+    R_0 = the patch, taps outside the map being `pad_value`; R_{i+1} = R_i - β_i·H_i. With `pad_value` 0 a tap outside has
+    no sign and stays 0, and is counted in the mean. Taps run (channel, y, x). A vector is one patch; its signs are a
+    vector of bits.
+    """
+
+    attrs: ClassVar = {**_Windows.attrs, "index": Integer(0, MAX_PLANES - 1)}
+    produces = ("signs", "beta")
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """Map to packed patches and a map of G channels, vector to bits and one value."""
+        beta = self.windows(inputs[0], attrs)
+        x = float_kind(inputs[0])
+        if isinstance(beta, Vector):
+            return [BitVector(x.channels), beta]
+        kh, kw = attrs["kernel"]
+        return [PatchBits(known(x.channels) * kh * kw, attrs["groups"], beta.height, beta.width), beta]
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Gather, subtract the planes before, take signs."""
+        vector = inputs[0].ndim == 1
+        x = inputs[0][None, None] if vector else inputs[0]
+        size, geometry = self.geometry(x, attrs)
+        groups, (kh, kw), *_ = geometry
+        width = words(x.shape[2] // groups * kh * kw)
+        bits = np.zeros((*size, (groups + 1) * width), np.uint64)
+        beta = np.empty((*size, groups), np.float32)
+        refuse_nan(kernels.residual_signs(x, *geometry, attrs["index"], bits, beta))
+        return [bits[0, 0, :width], beta[0, 0]] if vector else [bits, beta]
+
+    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
+        """Reads: one for each patch, tap and plane."""
+        return super().cost(inputs, outputs, attrs, tensors) * (attrs["index"] + 1)
+
+
+class BinaryPatches(BinaryLayer):
+    """Σ over a patch's taps of w·h, taps outside counting 0, then the epilogue of every packed layer.
+
+    `channels` are the taps of all groups' patches; weight packed OIHW bits (O, ⌈channels/groups/8⌉).
+    """
+
+    attrs: ClassVar = {"channels": COUNT, "groups": COUNT}
+
+    def taps(self, attrs: Attrs) -> tuple[int, int, int, int]:
+        """A 1 × 1 convolution, a patch being a pixel."""
+        return attrs["groups"], attrs["channels"] // attrs["groups"], 1, 1
+
+    def check(self, attrs: Attrs, tensors: Tensors) -> None:
+        """Groups divide."""
+        if attrs["channels"] % attrs["groups"]:
+            raise GraphError(f"Expected `groups` to divide {attrs['channels']} taps, but got {attrs['groups']}.")
+        super().check(attrs, tensors)
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """Packed patches to a map."""
+        x = inputs[0]
+        if not isinstance(x, PatchBits) or (x.channels, x.groups) != (attrs["channels"], attrs["groups"]):
+            raise GraphError(
+                f"Expected packed patches of {attrs['channels']} taps in {attrs['groups']} groups, but got {x}."
+            )
+        y = FloatMap(tensors["weight"].shape[0], x.height, x.width)
+        self.check_sum(inputs, y)
+        return [y]
+
+    def operand(self, shape: tuple[int, ...], attrs: Attrs) -> Bits:
+        """Packed patches."""
+        channels, height, width = shape
+        return PatchBits(channels, attrs["groups"], height, width)
+
+    def prepare(self, attrs: Attrs, tensors: Tensors) -> Any:
+        """Tiled weight and the epilogue's constants."""
+        return self.tiled(attrs, tensors), *scale_and_bias(tensors)
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Multiply, scale, add."""
+        _, scale, bias = prepared
+        sums = self.accumulate(inputs[0], attrs, prepared).astype(np.float32)
+        return [add_scaled(sums, scale, bias, inputs)]
+
+    def accumulate(self, x: np.ndarray, attrs: Attrs, prepared: Any) -> np.ndarray:
+        """Raw accumulators, int32 [OH, OW, O], of packed patches."""
+        weight, scale, _ = prepared
+        out = np.empty((*x.shape[:2], len(scale)), np.int32)
+        kernels.patch_accumulate(x, weight, out)
+        return out
+
+    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
+        """Binary multiply-adds: one for each output value and tap."""
+        y = outputs[0]
+        assert isinstance(y, FloatMap)
+        return self.weight_bits(attrs, tensors) * known(y.height) * known(y.width)

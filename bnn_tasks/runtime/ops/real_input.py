@@ -1,0 +1,113 @@
+"""Layers whose weights alone are binary: packed in the file, their activations real (BinaryConnect, BWN)."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bnn_tasks.runtime import kernels
+from bnn_tasks.runtime.errors import GraphError
+from bnn_tasks.runtime.kinds import Kind, Vector, agree, known
+from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, KERNEL, MAX_CHANNELS, PADDING, STRIDE, Choice, Integer
+from bnn_tasks.runtime.ops.base import Attrs, Context, Tensors, float_map
+from bnn_tasks.runtime.ops.packed import PackedLayer, add_scaled, scale_and_bias
+from bnn_tasks.runtime.ops.windows import output_map, output_side
+
+
+class _RealInputLayer(PackedLayer):
+    """Float sums: at work the weights are ±1 in float32, as a float layer's."""
+
+    def prepare(self, attrs: Attrs, tensors: Tensors) -> Any:
+        """Weight as [groups, kh, kw, I, O], and the epilogue's constants."""
+        groups, inputs, kh, kw = self.taps(attrs)
+        bits = np.unpackbits(tensors["weight"], axis=1, count=inputs * kh * kw, bitorder="little")
+        signs = (2 * bits.astype(np.float32) - 1).reshape(groups, -1, inputs, kh, kw)
+        return np.ascontiguousarray(signs.transpose(0, 3, 4, 2, 1)), *scale_and_bias(tensors)
+
+    def prepared_bytes(self, attrs: Attrs, tensors: Tensors) -> int:
+        """Four bytes a weight."""
+        return 4 * self.weight_bits(attrs, tensors) + 8 * tensors["weight"].shape[0]
+
+
+class BinaryWeightConv2d(_RealInputLayer):
+    """Σ over taps of w·x with real x and w = ±1, weight packed OIHW bits, then the epilogue of every packed layer.
+
+    A tap outside the map counts 0 (`pad_value` 0) or has that value (±1).
+    """
+
+    attrs: ClassVar = {
+        "channels": COUNT,
+        "kernel": KERNEL,
+        "stride": STRIDE,
+        "padding": PADDING,
+        "dilation": DILATION,
+        "groups": COUNT,
+        "pad_value": Choice((0, 1, -1)),
+    }
+
+    def taps(self, attrs: Attrs) -> tuple[int, int, int, int]:
+        """Groups, channels of one group, kernel height and width."""
+        kh, kw = attrs["kernel"]
+        return attrs["groups"], attrs["channels"] // attrs["groups"], kh, kw
+
+    def check(self, attrs: Attrs, tensors: Tensors) -> None:
+        """Groups divide."""
+        if attrs["channels"] % attrs["groups"]:
+            raise GraphError(f"Expected `groups` to divide {attrs['channels']} channels, but got {attrs['groups']}.")
+        super().check(attrs, tensors)
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """Map to map."""
+        x = float_map(inputs[0])
+        if x.channels != attrs["channels"]:
+            raise GraphError(f"Expected a map of {attrs['channels']} channels, but got {x.channels}.")
+        kh, kw = attrs["kernel"]
+        y = output_map(x, tensors["weight"].shape[0], (kh, kw), attrs)
+        self.check_sum(inputs, y)
+        return [y]
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Convolve, scale, add."""
+        weight, scale, bias = prepared
+        x = inputs[0]
+        stride, padding, dilation = (tuple(attrs[name]) for name in ("stride", "padding", "dilation"))
+        height, width = (
+            known(output_side(x.shape[i], weight.shape[1 + i], stride[i], padding[i], dilation[i])) for i in (0, 1)
+        )
+        out = np.empty((height, width, len(scale)), np.float32)
+        kernels.float_conv2d(x, weight, np.zeros_like(scale), stride, padding, dilation, attrs["pad_value"], out)
+        return [add_scaled(out, scale, bias, inputs)]
+
+    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
+        """Real multiply-adds: one for each output value and tap."""
+        y = float_map(outputs[0])
+        return self.weight_bits(attrs, tensors) * known(y.height) * known(y.width)
+
+
+class BinaryWeightLinear(_RealInputLayer):
+    """Σ w·x over `features` with real x and w = ±1, weight packed bits, then the epilogue of every packed layer."""
+
+    attrs: ClassVar = {"features": Integer(1, 64 * MAX_CHANNELS)}
+
+    def taps(self, attrs: Attrs) -> tuple[int, int, int, int]:
+        """A 1 × 1 convolution."""
+        return 1, attrs["features"], 1, 1
+
+    def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
+        """Vector to vector."""
+        x, y = inputs[0], Vector(tensors["weight"].shape[0])
+        if not isinstance(x, Vector) or not agree(x.channels, attrs["features"]):
+            raise GraphError(f"Expected a vector of {attrs['features']} values as input, but got {x}.")
+        self.check_sum(inputs, y)
+        return [y]
+
+    def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
+        """Multiply, scale, add."""
+        weight, scale, bias = prepared
+        out = np.empty((1, 1, len(scale)), np.float32)
+        kernels.float_conv2d(inputs[0][None, None], weight, np.zeros_like(scale), (1, 1), (0, 0), (1, 1), 0, out)
+        return [add_scaled(out[0, 0], scale, bias, inputs)]
+
+    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
+        """Real multiply-adds."""
+        return self.weight_bits(attrs, tensors)

@@ -1,0 +1,143 @@
+"""What a binary net costs in training beside its real twin: seconds, memory, images a second.
+
+Times are CPU seconds of one thread, which other programs on the machine disturb least; the two nets take turns and medians are
+compared. "kept" is what autograd keeps between forward and backward (parameters not counted), exactly; "peak" is by how much a
+fresh process grew in its first step, temporary tensors and the allocator's waste included.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from bnn_tasks.backbones import BiRealBlock, BiRealUnit, Block, CifarResNet, RealBlock, RealUnit, ResNet, Unit
+from bnn_tasks.binary import BinaryConv2d
+from bnn_tasks.models import FPN, RetinaNet, RetinaNetHead
+
+Loss = Callable[[], Tensor]  # one forward pass
+KINDS = ("real", "bireal")
+
+
+@dataclass
+class Target:
+    """Ground truth of an image, as the loss of a detector reads it."""
+
+    boxes: Tensor
+    labels: Tensor
+    ignore: Tensor
+
+
+def stack(kind: str, depth: int, channels: int, size: int, batch: int) -> tuple[nn.Module, Loss]:
+    """`depth` times a 3×3 layer and BatchNorm, nothing else."""
+    make = partial(nn.Conv2d, bias=False) if kind == "real" else partial(BinaryConv2d, method="bireal")
+    layers = [part for _ in range(depth) for part in (make(channels, channels, 3, padding=1), nn.BatchNorm2d(channels))]
+    net, x = nn.Sequential(*layers), torch.randn(batch, channels, size, size)
+    return net, lambda: net(x).float().square().mean()
+
+
+def resnet20(kind: str, batch: int) -> tuple[nn.Module, Loss]:
+    """CIFAR's ResNet-20, the last maps' mean as its logits."""
+    block: type[Block] = RealBlock if kind == "real" else BiRealBlock
+    net, x = CifarResNet(20, block), torch.randn(batch, 3, 32, 32)
+    labels = torch.arange(batch) % 10
+    return net, lambda: nn.functional.cross_entropy(net(x)[0].float().mean(dim=(2, 3)), labels)
+
+
+def retinanet(kind: str, batch: int, size: tuple[int, int]) -> tuple[nn.Module, Loss]:
+    """RetinaNet-R18 with backbone, neck and towers of one kind, ten objects an image."""
+    block: type[Block] = RealBlock if kind == "real" else BiRealBlock
+    unit: type[Unit] = RealUnit if kind == "real" else BiRealUnit
+    backbone = ResNet(18, block, stem_kernel=3)
+    net = RetinaNet(3, backbone, partial(FPN, channels=128, unit=unit), partial(RetinaNetHead, depth=2, unit=unit))
+    images = torch.rand(batch, 3, *size)
+    corners = torch.rand(10, 2) * (torch.tensor(size[::-1]) - 60)
+    boxes = torch.cat([corners, corners + 20 + 40 * torch.rand(10, 2)], dim=1)
+    targets = [Target(boxes, torch.arange(10) % 3, torch.zeros(10, dtype=torch.bool)) for _ in range(batch)]
+    return net, lambda: torch.stack(list(net.loss(net(images), targets).values())).sum()
+
+
+def train_step(net: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, bf16: bool) -> None:
+    """Forward, backward, update."""
+    optimizer.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        value = loss()
+    value.backward()
+    optimizer.step()
+
+
+def seconds(nets: Sequence[tuple[nn.Module, Loss]], bf16: bool, rounds: int) -> list[float]:
+    """Median CPU seconds of a step of each, taking turns; the first two rounds do not count."""
+    optimizers = [torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9) for net, _ in nets]
+    times: list[list[float]] = [[] for _ in nets]
+    for number in range(rounds + 2):
+        for (net, loss), optimizer, mine in zip(nets, optimizers, times):
+            start = time.process_time()
+            train_step(net, loss, optimizer, bf16)
+            if number > 1:
+                mine.append(time.process_time() - start)
+    return [statistics.median(mine) for mine in times]
+
+
+def kept(net: nn.Module, loss: Loss, bf16: bool) -> int:
+    """Bytes that autograd keeps for backward, a tensor that two layers keep counted once."""
+    storages: dict[int, Tensor] = {}
+    own = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss()
+    return sum(t.untyped_storage().nbytes() for pointer, t in storages.items() if pointer not in own)
+
+
+def peak(build: Callable[[str], tuple[nn.Module, Loss]], kind: str, bf16: bool) -> int:
+    """Bytes by which this process grows in a first step; meant for a fresh process."""
+    torch.set_num_threads(1)
+    net, loss = build(kind)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    train_step(net, loss, torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9), bf16)
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def compare(name: str, build: Callable[[str], tuple[nn.Module, Loss]], images: int, rounds: int) -> None:
+    """Print a line a precision."""
+    for bf16 in (False, True):
+        nets = [build(kind) for kind in KINDS]
+        real, binary = seconds(nets, bf16, rounds)
+        held = [kept(net, loss, bf16) for net, loss in nets]
+        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+            grown = [pool.apply(peak, (build, kind, bf16)) for kind in KINDS]
+        print(
+            f"{name:<24} {'bf16' if bf16 else 'fp32'} {1e3 * real:>8.0f} ms {1e3 * binary:>8.0f} ms {binary / real:>6.2f}x"
+            f"   images/s {images / real:>7.1f} {images / binary:>7.1f}   kept {held[0] / 2**20:>7.1f} {held[1] / 2**20:>7.1f} MiB"
+            f" {held[1] / held[0]:.2f}x   peak {grown[0] / 2**20:>7.1f} {grown[1] / 2**20:>7.1f} MiB {grown[1] / grown[0]:.2f}x",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Print the comparison: every pair of numbers is real, then Bi-Real Net's method."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="steps of each net, besides two that do not count")
+    parser.add_argument("--batch", type=int, default=16, help="of the stack and of ResNet-20's eighth; RetinaNet has a quarter")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    batch, rounds = options.batch, options.rounds
+    compare("8 layers 64x56x56", partial(stack, depth=8, channels=64, size=56, batch=batch), batch, rounds)
+    compare("ResNet-20 32x32", partial(resnet20, batch=8 * batch), 8 * batch, rounds)
+    detector = partial(retinanet, batch=max(batch // 4, 1), size=(240, 320))
+    compare("RetinaNet-R18 240x320", detector, max(batch // 4, 1), max(rounds // 3, 3))
+
+
+if __name__ == "__main__":
+    main()
