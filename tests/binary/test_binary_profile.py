@@ -3,7 +3,16 @@ import torch
 from torch import Tensor, nn
 
 from bnn_tasks.backbones import PlainUnit, ReActUnit, RealUnit
-from bnn_tasks.binary import BinaryConv2d, BinaryLinear, binarize
+from bnn_tasks.binary import (
+    BinaryConv2d,
+    BinaryLinear,
+    Real,
+    Threshold,
+    binarize,
+    list_methods,
+    set_progress,
+    tie_to_size,
+)
 from bnn_tasks.binary.profile import binary_share, format_table, profile
 from bnn_tasks.models import RetinaNetHead
 
@@ -26,18 +35,77 @@ def test_counts_of_a_small_net_by_hand() -> None:
     counts = {n: (r.binary_params, r.real_params, r.bops, r.flops, r.bytes) for n, r in rows.items()}
     assert counts["0"] == (0, 4 * 27 + 4, 0, 20 * 4 * 27, 4 * 112)
     assert counts["1"] == (0, 8, 0, 0, 32)
-    assert counts["2"] == (6 * 18, 6, 20 * 6 * 18, 0, 14 + 24)  # 108 bits are 13.5 bytes
-    assert counts["4"] == (840, 0, 840, 0, 105)
+    assert counts["2"] == (6 * 18, 12, 20 * 6 * 18, 0, 14 + 48)  # 108 bits are 13.5 bytes; scales and biases
+    assert counts["4"] == (840, 7, 840, 0, 105 + 28)
     assert counts["5"] == (0, 16, 0, 14, 64)
     assert binary_share(list(rows.values())) == pytest.approx((2160 + 840) / (2160 + 840 + 2160 + 14))
 
 
-def test_thresholds_inside_a_layer_are_counted_once() -> None:
-    net = nn.Sequential(BinaryConv2d(5, 3, 1, method="react"))
-    rows = profile(net, torch.rand(1, 5, 2, 2))
-    assert sum(row.real_params for row in rows) == 5
-    assert sum(row.binary_params for row in rows) == 15
-    assert sum(row.binary_params + row.real_params for row in rows) == sum(p.numel() for p in net.parameters())
+# bits, 32-bit numbers, BOPs, FLOPs of 8 filters over 4 channels, 3×3, at 5×5 outputs: 288 weights, 7200 products
+COSTS = {
+    "bnn": (288, 0, 7200, 0),
+    "bireal": (288, 8, 7200, 0),
+    "react": (288, 8 + 4, 7200, 0),
+    "rbnn": (288, 8, 7200, 0),  # the rotations are spent on the signs
+    "xnor_k": (288, 8, 7200, 0),
+    "self_binarizing": (288, 0, 7200, 0),
+    "binary_connect": (288, 0, 0, 7200),
+    "bwn": (288, 8, 0, 7200),
+    "abc_net": (3 * 288, 9 * 8 + 3, 9 * 7200, 0),
+    "horq": (288, 2 * 8, 2 * 7200, 0),
+    "dorefa": (288, 2 * 8 + 1, 2 * 7200, 0),
+    "adabin": (288, 4 * 8 + 1, 4 * 7200, 0),  # the basis of ones is computed, but holds nothing
+    "cbcn": (288 // 4, 8, 7200, 0),
+}
+
+
+@pytest.mark.parametrize("method", COSTS)
+def test_what_a_layer_of_a_method_costs(method: str) -> None:
+    torch.manual_seed(0)
+    layer = BinaryConv2d(4, 8, 3, padding=1, method=method)
+    (row,) = profile(nn.Sequential(layer), torch.rand(1, 4, 5, 5))
+    assert (row.binary_params, row.real_params, row.bops, row.flops) == COSTS[method]
+
+
+@pytest.mark.parametrize("method", list_methods())
+def test_the_count_is_that_of_the_layers_terms(method: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(BinaryConv2d(4, 8, 3, 2, 1, groups=2, bias=True, method=method))
+    tie_to_size(net, torch.rand(1, 4, 7, 7))
+    (early,) = profile(net, torch.rand(1, 4, 7, 7))
+    set_progress(net, 1.0)
+    (row,) = profile(net, torch.rand(1, 4, 7, 7))
+    terms = net[0].terms()
+    numbers = sum(term.scale.numel() for term in terms.terms if term.scale is not None) + 8
+    for operand in terms.operands():
+        if isinstance(operand, Threshold) and operand.threshold is not None:
+            numbers += operand.threshold.numel()
+    assert row.real_params == numbers
+    assert row.bops + row.flops == 16 * sum(term.weight.numel() for term in terms.terms)
+    assert bool(row.flops) == any(isinstance(operand, Real) for operand in terms.operands())
+    assert (early.bops, early.flops) == (row.bops, row.flops)
+
+
+def test_bireal_resnet18_has_the_published_cost() -> None:
+    """1.63e8 OPs and 33.6 Mbit, of the real net 1.81e9 and 374.1 Mbit (Liu et al., Bi-Real Net, 2018, table 3)."""
+    import timm
+
+    import bnn_tasks.backbones  # noqa: F401
+
+    rows = profile(timm.create_model("bnn_resnet18", block="bireal"), torch.rand(1, 3, 224, 224))
+    bops, flops = sum(row.bops for row in rows), sum(row.flops for row in rows)
+    first, later = 56 * 56 * 64 * 576, 3 * (28 * 28 * 128 * 576 + 3 * 28 * 28 * 128 * 1152)
+    assert bops == 4 * first + later == 1_676_279_808
+    classifier, shortcuts = 512 * 1000, 3 * 28 * 28 * 64 * 128
+    assert flops == 112 * 112 * 64 * 147 + shortcuts + classifier == 137_793_536
+    assert flops + bops / 64 == 163_985_408
+    # The published number is ours without the classifier (or cut after the third digit).
+    assert f"{flops + bops / 64 - classifier:.2e}" == "1.63e+08"
+    assert bops + flops == 1_814_073_344
+    bits = sum(row.binary_params + 32 * row.real_params for row in rows)
+    assert bits == 33_637_632
+    assert 8 * sum(row.bytes for row in rows) == bits
+    assert binary_share(rows) == pytest.approx(0.924, abs=5e-4)
 
 
 def test_resnet18_has_the_known_number_of_multiply_accumulates() -> None:
@@ -86,7 +154,9 @@ def test_a_shared_head_counts_its_weights_once_and_its_work_at_every_level(unit:
     outputs = 4 * 9 * (6 + 12)
     assert sum(row.bops + row.flops for row in rows) == positions * (tower + outputs)
     assert sum(row.binary_params for row in rows) == (0 if unit is RealUnit else tower)
-    assert sum(row.binary_params + row.real_params for row in rows) == sum(p.numel() for p in net.parameters())
+    scales = sum(layer.out_channels for layer in net.modules() if isinstance(layer, BinaryConv2d))
+    parameters = sum(p.numel() for p in net.parameters())
+    assert sum(row.binary_params + row.real_params for row in rows) == parameters + scales
     convolutions = [row for row in rows if row.kind.endswith("Conv2d")]
     assert len(convolutions) == 6
 
