@@ -11,8 +11,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from bnn_tasks.binary import OneCycle, Schedule, Scheduled, set_progress
-from bnn_tasks.tasks.optim import adjust_latent_weights, parameter_groups, schedule_learning_rate
+from bnn_tasks.binary import OneCycle, Schedule, Scheduled, check_layers, set_progress
+from bnn_tasks.binary.optim import register_latent_updates
+from bnn_tasks.tasks.optim import parameter_groups, schedule_learning_rate
 
 PLAIN = (type(None), bool, int, float, str, list, tuple, dict)
 
@@ -88,15 +89,15 @@ class Task(L.LightningModule):
         return total
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser over `parameter_groups` and its schedule, stepped after every batch."""
+        """The optimiser over `parameter_groups` and its schedule, stepped after every batch.
+
+        Raises:
+            ValueError: a layer's method needs what the optimiser does not keep.
+        """
         optimizer = self.optimizer(parameter_groups(self))
+        register_latent_updates(optimizer, self)
         scheduler = schedule_learning_rate(optimizer, self.schedule, self._steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        """Step, then let the binarisation methods adjust their latent weights."""
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        adjust_latent_weights(self, optimizer)
 
     def _steps(self) -> int:
         """Optimiser steps of the whole run, >= 1."""
@@ -113,7 +114,12 @@ class Task(L.LightningModule):
         return min(self.trainer.global_step / self._steps(), 1.0)
 
     def on_train_start(self) -> None:
-        """Tell the net the progress from which this fit goes on."""
+        """Refuse weights that cannot be binarised; tell the net the progress from which this fit goes on.
+
+        Raises:
+            ValueError: a latent weight has NaN in it, or no spread where its method divides by it.
+        """
+        check_layers(self)
         set_progress(self, self.progress())
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

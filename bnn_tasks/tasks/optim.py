@@ -1,4 +1,4 @@
-"""Parameter groups, the learning-rate schedule and the latent weights' care after a step, of every task."""
+"""Parameter groups and the learning-rate schedule of every task."""
 
 from torch import nn
 from torch.optim import Optimizer
@@ -8,21 +8,28 @@ from bnn_tasks.binary import BinaryConv2d, BinaryLinear, Schedule
 
 
 def parameter_groups(module: nn.Module) -> list[dict[str, object]]:
-    """Two groups: weights that decay, and parameters that must not.
+    """Three groups: real weights, which decay; latent binary weights; and all other parameters. Empty ones are left out.
 
-    Latent binary weights do not decay (shrinking them changes no sign but makes every sign easier to flip: ReActNet, 2020,
-    trains them with weight decay 0), nor do biases, BatchNorms, scales, thresholds and slopes.
+    Latent weights do not decay (shrinking them changes no sign but makes every sign easier to flip: ReActNet, 2020, trains
+    them with weight decay 0), nor do biases, BatchNorms, scales, thresholds and slopes. The latent weights' group says
+    ``"latent": True``, which `CaseOptimizer` reads.
 
     Args:
         module: the model.
     """
     latent = {id(m.weight) for m in module.modules() if isinstance(m, BinaryConv2d | BinaryLinear)}
     decayed: list[nn.Parameter] = []
+    binary: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for parameter in module.parameters():
         if parameter.requires_grad:
-            (kept if parameter.dim() < 2 or id(parameter) in latent else decayed).append(parameter)
-    return [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
+            (binary if id(parameter) in latent else kept if parameter.dim() < 2 else decayed).append(parameter)
+    groups: list[dict[str, object]] = [
+        {"params": decayed, "latent": False},
+        {"params": binary, "latent": True, "weight_decay": 0.0},
+        {"params": kept, "latent": False, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def schedule_learning_rate(optimizer: Optimizer, schedule: Schedule, steps: int) -> LambdaLR:
@@ -34,18 +41,3 @@ def schedule_learning_rate(optimizer: Optimizer, schedule: Schedule, steps: int)
         steps: optimiser steps of the whole run, > 0.
     """
     return LambdaLR(optimizer, lambda step: schedule(min(step / steps, 1.0)))
-
-
-def adjust_latent_weights(module: nn.Module, optimizer: Optimizer) -> None:
-    """Let every binary layer's method adjust its latent weight after a step: clip it, or take the optimiser's curvature.
-
-    Args:
-        module: the model.
-        optimizer: which has just stepped.
-
-    Raises:
-        ValueError: a method needs what this optimiser does not keep.
-    """
-    for layer in module.modules():
-        if isinstance(layer, BinaryConv2d | BinaryLinear) and layer.weight.requires_grad:
-            layer.weight_binarizer.after_step(layer.weight, optimizer.state[layer.weight])

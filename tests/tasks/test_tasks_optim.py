@@ -12,14 +12,16 @@ from bnn_tasks.tasks.optim import parameter_groups, schedule_learning_rate
 
 def test_latent_binary_weights_and_vectors_do_not_decay() -> None:
     m = retinanet(width=4, channels=4)
-    decayed, kept = parameter_groups(m)
+    decayed, binary, kept = parameter_groups(m)
     assert "weight_decay" not in decayed
-    assert kept["weight_decay"] == 0
+    assert binary["weight_decay"] == kept["weight_decay"] == 0
+    assert [group["latent"] for group in (decayed, binary, kept)] == [False, True, False]
     names = {id(p): name for name, p in m.named_parameters()}
-    both = [names[id(p)] for group in (decayed, kept) for p in group["params"]]
+    both = [names[id(p)] for group in (decayed, binary, kept) for p in group["params"]]
     assert sorted(both) == sorted(names.values())
     latent = {f"{name}.weight" for name, layer in m.named_modules() if isinstance(layer, BinaryConv2d)}
     assert latent
+    assert {names[id(p)] for p in binary["params"]} == latent
     expected = {name for name, p in m.named_parameters() if p.dim() >= 2 and name not in latent}
     assert {names[id(p)] for p in decayed["params"]} == expected
     assert "backbone.conv1.weight" in expected

@@ -10,7 +10,9 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from test_tasks_classification import SHAPES, data, tiny, trainer
 
+from bnn_tasks.backbones import CifarResNet, ReActBlock
 from bnn_tasks.binary import EDE, BinaryConv2d, Scheduled
+from bnn_tasks.binary.optim import CaseOptimizer
 from bnn_tasks.callbacks import LastCheckpoint
 from bnn_tasks.models import Classifier
 from bnn_tasks.tasks import ClassificationTask
@@ -131,3 +133,31 @@ def test_methods_adjust_their_latent_weights_after_a_step(root: Path, tmp_path: 
     assert max(float(layer.weight.detach().abs().max()) for layer in layers) > 1
     trainer(tmp_path, max_epochs=1, limit_train_batches=1, limit_val_batches=0).fit(m, data(root))
     assert max(float(layer.weight.detach().abs().max()) for layer in layers) == 1
+
+
+def test_a_method_looks_at_the_optimisers_state_after_every_step(tmp_path: Path) -> None:
+    """LAB's curvature is Adam's second moment, also inside a CaseOptimizer, and is refused without one."""
+    block = partial(ReActBlock, method="lab")
+
+    def lab(num_classes: int) -> Classifier:
+        return Classifier(num_classes, CifarResNet(8, block, width=4))
+
+    torch.manual_seed(0)
+    case = partial(CaseOptimizer, binary=partial(torch.optim.Adam, lr=1e-3), real=partial(torch.optim.SGD, lr=1e-2))
+    learner = ClassificationTask(lab, SHAPES, case)
+    trainer(tmp_path, max_epochs=1).fit(learner, datamodule=data(tmp_path))
+    for layer in learner.modules():
+        if isinstance(layer, BinaryConv2d):
+            moment = learner.trainer.optimizers[0].state[layer.weight]["exp_avg_sq"]
+            assert torch.equal(layer.weight_binarizer.curvature, moment.sqrt() + 1e-8)
+    with pytest.raises(ValueError, match=r"second moment .* 'lab' .* Cure: torch.optim.Adam"):
+        trainer(tmp_path, max_epochs=1).fit(
+            ClassificationTask(lab, SHAPES, partial(torch.optim.SGD, lr=1e-3)), datamodule=data(tmp_path)
+        )
+
+
+def test_weights_that_cannot_be_binarised_are_refused_before_training(tmp_path: Path) -> None:
+    learner = task()
+    next(m for m in learner.modules() if isinstance(m, BinaryConv2d)).weight.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"model\.backbone\.layer1\.0\.first\.conv: .*NaN"):
+        trainer(tmp_path, max_epochs=1).fit(learner, datamodule=data(tmp_path))
