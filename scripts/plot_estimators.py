@@ -48,7 +48,14 @@ def draw(axes: Axes, name: str, estimator: Estimator, label: bool) -> None:
         slope = estimator.double().surrogate_gradient(x).numpy()
         steps = np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2)]) * float(x[1] - x[0])
         note = f", progress {progress:g}" if len(stages) > 1 else ""
-        axes.plot(x, steps - steps[len(x) // 2], style, color=CURVE, linewidth=1.3, label=f"surrogate{note}" if label else None)
+        axes.plot(
+            x,
+            steps - steps[len(x) // 2],
+            style,
+            color=CURVE,
+            linewidth=1.3,
+            label=f"surrogate{note}" if label else None,
+        )
         axes.plot(x, slope, style, color=SLOPE, linewidth=1.3, label=f"slope g(x){note}" if label else None)
     axes.plot([-2, 0, 0, 2], [-1, -1, 1, 1], color=SIGN, linewidth=2.5, zorder=1, label="sign(x)" if label else None)
     if slope.max() > TOP:

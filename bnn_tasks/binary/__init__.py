@@ -16,7 +16,7 @@ from bnn_tasks.binary.estimators import (
     sign,
 )
 from bnn_tasks.binary.geometry import Geometry, LayerShape
-from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear, check_layers, tie_to_size, untied_layers
+from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear
 from bnn_tasks.binary.methods import (
     Method,
     abc_net,
@@ -27,7 +27,16 @@ from bnn_tasks.binary.methods import (
     horq,
     list_methods,
 )
+from bnn_tasks.binary.optim import (
+    Bop,
+    CaseOptimizer,
+    ShiftAdaMax,
+    ShiftBatchNorm2d,
+    ap2,
+    register_latent_updates,
+)
 from bnn_tasks.binary.progress import Scheduled, set_progress
+from bnn_tasks.binary.reestimate import reestimate_batchnorm, set_batchnorm_momentum
 from bnn_tasks.binary.rprelu import RPReLU
 from bnn_tasks.binary.schedules import Constant, Cosine, OneCycle, Schedule
 from bnn_tasks.binary.terms import Ones, Real, Residual, Term, Terms, Threshold, evaluate
@@ -38,6 +47,7 @@ from bnn_tasks.binary.weights import (
     SignWeight,
     WeightBinarizer,
 )
+from bnn_tasks.binary.whole_net import check_layers, tie_to_size, untied_layers
 
 __all__ = [
     "DSQ",
@@ -49,6 +59,8 @@ __all__ = [
     "ApproxSign",
     "BinaryConv2d",
     "BinaryLinear",
+    "Bop",
+    "CaseOptimizer",
     "ClippedSTE",
     "Constant",
     "Cosine",
@@ -66,6 +78,8 @@ __all__ = [
     "Residual",
     "Schedule",
     "Scheduled",
+    "ShiftAdaMax",
+    "ShiftBatchNorm2d",
     "SignActivation",
     "SignSwish",
     "SignWeight",
@@ -76,15 +90,19 @@ __all__ = [
     "TrainingAware",
     "WeightBinarizer",
     "abc_net",
+    "ap2",
     "binarize",
-    "check_layers",
     "bitwise",
+    "check_layers",
     "dorefa",
     "evaluate",
     "format_methods",
     "get_method",
     "horq",
     "list_methods",
+    "reestimate_batchnorm",
+    "register_latent_updates",
+    "set_batchnorm_momentum",
     "set_progress",
     "sign",
     "tie_to_size",

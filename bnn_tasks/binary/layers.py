@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from bnn_tasks.binary.geometry import Geometry, LayerShape, LinearGeometry, Pair
 from bnn_tasks.binary.methods.method import Method
 from bnn_tasks.binary.methods.registry import get_method
-from bnn_tasks.binary.scales import SpatialScale
 from bnn_tasks.binary.terms import Ones, Term, Terms, evaluate
 
 PAD_VALUES = (0, 1, -1)
@@ -240,68 +239,3 @@ class BinaryLinear(_BinaryLayer):
     def extra_repr(self) -> str:
         """Sizes and method."""
         return f"{self.in_features}, {self.out_features}, method={self.method_name}"
-
-
-@torch.no_grad()
-def tie_to_size(module: nn.Module, example: Tensor) -> None:
-    """Fix the input size of a net whose method has spatial scales (XNOR-Net++, cases 2 to 4); other nets are left alone.
-
-    Scales that have the size already keep their values; those of another size are replaced by ones.
-
-    Args:
-        module: the net, which is run once.
-        example: its input, (1, ...); only the size counts.
-    """
-
-    def tie(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(layer, BinaryConv2d)
-        assert isinstance(layer.output_scale, SpatialScale)
-        layer.output_scale.tie(*layer.geometry.output_size((inputs[0].shape[2], inputs[0].shape[3])))
-        layer.output_scale.to(layer.weight.device, layer.weight.dtype)
-
-    handles = [
-        layer.register_forward_pre_hook(tie)
-        for layer in module.modules()
-        if isinstance(layer, BinaryConv2d) and isinstance(layer.output_scale, SpatialScale)
-    ]
-    training = {part: part.training for part in module.modules()}
-    try:
-        if handles:
-            module.eval()(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for part, flag in training.items():
-            part.training = flag
-
-
-def untied_layers(module: nn.Module) -> list[str]:
-    """Names of the layers whose spatial scales have no size yet, see `tie_to_size`.
-
-    Args:
-        module: the net.
-    """
-    return [
-        name
-        for name, layer in module.named_modules()
-        if isinstance(layer, BinaryConv2d)
-        and isinstance(layer.output_scale, SpatialScale)
-        and not layer.output_scale.tied
-    ]
-
-
-def check_layers(module: nn.Module) -> None:
-    """Raise ValueError, with the layer's name, if some binary layer's latent weight cannot be binarised.
-
-    Args:
-        module: the net.
-
-    Raises:
-        ValueError: a latent weight has NaN or infinite values, or lacks the spread that its method divides by.
-    """
-    for name, layer in module.named_modules():
-        if isinstance(layer, BinaryConv2d | BinaryLinear):
-            try:
-                layer.check()
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error

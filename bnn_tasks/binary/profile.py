@@ -59,10 +59,10 @@ def profile(module: nn.Module, example: Tensor) -> list[LayerProfile]:
     """
     outputs: dict[str, int] = {}
     names = {id(m): name for name, m in reversed(list(module.named_modules()))}
-    parts = {id(p) for m in module.modules() if isinstance(m, BinaryConv2d | BinaryLinear) for p in list(m.modules())[1:]}
-    owners = [
-        m for m in module.modules() if id(m) not in parts and any(True for _ in m.parameters(recurse=False))
-    ]
+    parts = {
+        id(p) for m in module.modules() if isinstance(m, BinaryConv2d | BinaryLinear) for p in list(m.modules())[1:]
+    }
+    owners = [m for m in module.modules() if id(m) not in parts and any(True for _ in m.parameters(recurse=False))]
 
     def record(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         name = names[id(layer)]

@@ -18,9 +18,9 @@ def _batchnorms(module: nn.Module) -> list[_BatchNorm]:
 def reestimate_batchnorm(module: nn.Module, batches: Iterable[Tensor]) -> int:
     """Replace the running statistics of every BatchNorm by the averages over `batches` (Liu et al., Bi-Real Net, 2018, §3.3).
 
-    Running statistics are averages over the last few hundred steps, during which the signs of weights kept flipping: after training
-    they fit no single net. Here only the BatchNorms are in training mode, all else is as in evaluation, and the binary layers compute
-    with the true ±1 weights. Mean and variance become the plain means of the batches' own (variance unbiased, as torch's).
+    Running statistics are averages over the last steps, during which the signs of weights kept flipping: they fit no single
+    net. Here only the BatchNorms are in training mode, all else is as in evaluation, and the binary layers compute with the
+    true ±1 weights. Mean and variance become the plain means of the batches' own (variance unbiased, as torch's).
     Parameters, momenta and training flags are as before; statistics change, also where `batches` raises half-way.
 
     Args:
@@ -61,8 +61,8 @@ def reestimate_batchnorm(module: nn.Module, batches: Iterable[Tensor]) -> int:
 def set_batchnorm_momentum(module: nn.Module, momentum: float) -> None:
     """Set the momentum of every BatchNorm: the weight of the newest batch in the running statistics.
 
-    Torch's 0.1 remembers some ten batches. Small batches, and binary nets, whose statistics jump with every flip, are evaluated more
-    steadily at 0.01 to 0.05, provided the run has several times 1/momentum steps.
+    Torch's 0.1 remembers some ten batches. Small batches, and binary nets, whose statistics jump with every flip, are evaluated
+    more steadily at 0.01 to 0.05, provided the run has several times 1/momentum steps.
 
     Args:
         module: the net.

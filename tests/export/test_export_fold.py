@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnn_tasks.binary import BinaryConv2d, BinaryLinear, sign
+from bnn_tasks.binary import BinaryConv2d, BinaryLinear, Method, abc_net, sign
 from bnn_tasks.export import ExportReport, export
 from bnn_tasks.runtime import Session
 
 
 def chain(
-    *between: nn.Module, first: dict | None = None, second: dict | None = None, method: str = "xnor"
+    *between: nn.Module, first: dict | None = None, second: dict | None = None, method: str | Method = "xnor"
 ) -> nn.Module:
     """Binary convolution, whatever is folded, binary convolution."""
     torch.manual_seed(0)
@@ -113,6 +113,33 @@ def test_a_threshold_of_the_next_layer_is_folded_too(tmp_path: Path) -> None:
     report, session = write(net, tmp_path, x)
     assert report.folded == 1
     check_bits(net, session, x)
+
+
+def test_one_threshold_for_all_channels_is_folded_too(tmp_path: Path) -> None:
+    net, x = chain(batch_norm("random", "random", "random"), method=abc_net(1, 1)), example()
+    report, session = write(net, tmp_path, x)
+    assert (report.folded, report.parity.ties) == (1, 0)
+    with torch.no_grad():
+        np.testing.assert_allclose(session.forward(x.numpy()), net(x).numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["dorefa", "horq", "xnor_k", "bwn", abc_net(2, 1), abc_net(1, 2)],
+    ids=["dorefa", "horq", "xnor_k", "bwn", "two bases", "two planes"],
+)
+@pytest.mark.parametrize("reads", [False, True])
+def test_what_is_no_single_sign_of_a_single_sum_is_not_folded(
+    method: str | Method, reads: bool, tmp_path: Path
+) -> None:
+    """The other layer is plain; bases of one that reads share its bits, so M bases with one plane may be folded into."""
+    argument = {"second" if reads else "first": {"method": method}}
+    net, x = chain(batch_norm("random", "random", "random"), **argument), example(1)
+    report, session = write(net, tmp_path, x)
+    one_plane = isinstance(method, Method) and len(net[-1].terms().operands()) == 1
+    assert report.folded == (reads and one_plane)
+    with torch.no_grad():
+        np.testing.assert_allclose(session.forward(x.numpy()), net(x).numpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -136,9 +136,7 @@ def test_one_layer_against_loops(method: str, geometry: dict, tmp_path: Path) ->
     net = ready(nn.Sequential(layer), x)
     _, session = write(net, tmp_path, x)
     terms = layer.terms()
-    np.testing.assert_allclose(
-        session.forward(x.numpy()), naive.evaluate_terms(terms, x.numpy()), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(session.forward(x.numpy()), naive.evaluate_terms(terms, x.numpy()), rtol=1e-4, atol=1e-5)
     (site,) = GraphWriter(net).sites
     values = session.values(x[0].numpy())
     planes = dict(zip(map(id, terms.operands()), site.planes, strict=True))
@@ -212,7 +210,7 @@ class Readers(nn.Module):
         (horq(2), {"residual_sign": 2, "binary_patches": 4, "multiply": 4}),
         ("bwn", {"binary_weight_conv2d": 2}),
     ],
-    ids=str,
+    ids=["abc_net", "dorefa", "xnor_k", "horq", "bwn"],
 )
 def test_readers_of_one_map_share_its_planes(method: str | Method, expected: dict[str, int], tmp_path: Path) -> None:
     net = Readers(method).eval()

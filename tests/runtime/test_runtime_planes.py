@@ -31,7 +31,13 @@ def padded(x, attrs, value=None):
 def torch_product(x, w, attrs):
     """Convolution of a batch padded with `pad_value`, float64."""
     return F.conv2d(
-        padded(x, attrs).double(), torch.tensor(w).double(), None, attrs["stride"], 0, attrs["dilation"], attrs["groups"]
+        padded(x, attrs).double(),
+        torch.tensor(w).double(),
+        None,
+        attrs["stride"],
+        0,
+        attrs["dilation"],
+        attrs["groups"],
     ).numpy()
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 # The bits of the bfloat16 -1, as an int16.
 _MINUS_ONE = -16512
 

@@ -12,12 +12,12 @@ from bnn_tasks.binary.estimators import sign
 
 
 class Bop(Optimizer):
-    """m ← m + γ·(g - m), then w ← -w where abs(m) > τ and sign(m) = sign(w) (Helwegen et al., Latent Weights Do Not Exist, 2019).
+    """m ← m + γ·(g - m), then w ← -w where abs(m) > τ and sign(m) = sign(w).
 
-    The weights are ±1 themselves: a flip is the only change. They become sign(w), sign(0) = +1, when the optimiser takes them.
-    γ is the learning rate, so a schedule's factor in [0, 1] multiplies it: as it falls, m forgets more slowly and flips get rare,
-    as with the paper's decay of γ; at 0 nothing flips any more. τ stays. Clipping or scaling gradients changes what τ means.
-    Weight decay has no meaning here, and a group's is ignored.
+    Helwegen et al., Latent Weights Do Not Exist, 2019. The weights are ±1 themselves: a flip is the only change. They become
+    sign(w), sign(0) = +1, when the optimiser takes them. γ is the learning rate, which a schedule's factor in [0, 1] scales: as
+    it falls, m forgets more slowly and flips get rare, as with the paper's decay of γ; at 0 nothing flips any more. τ stays.
+    Clipping or scaling gradients changes what τ means. Weight decay has no meaning here, and a group's is ignored.
 
     Args:
         params: binary weights, or groups of them; real parameters need another optimiser beside, see `CaseOptimizer`.
@@ -50,7 +50,7 @@ class Bop(Optimizer):
             weight.data.copy_(sign(weight))
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move the averages, flip.
 
         Args:

@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 class CaseOptimizer(Optimizer):
     """Binary (latent) weights to one optimiser, all other parameters to another (larq's CaseOptimizer, Geiger et al., 2020).
 
-    To everything around it, Lightning, schedules, gradient clipping, checkpoints, it is a single optimiser: its ``param_groups``
-    and ``state`` are those of its members, so a schedule's factor multiplies each member's own learning rate. Groups that hold
+    To everything around it, Lightning, schedules, gradient clipping, checkpoints, it is one optimiser: ``param_groups`` and
+    ``state`` are those of its members, so a schedule's factor multiplies each member's own learning rate. Groups that hold
     binary weights say ``"latent": True``. In a config:
 
         optimizer:
@@ -89,7 +89,7 @@ class CaseOptimizer(Optimizer):
         super().add_param_group(param_group)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step both.
 
         Args:

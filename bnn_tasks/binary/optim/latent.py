@@ -33,8 +33,8 @@ def _state_keys(optimizer: Optimizer) -> set[str]:
 def register_latent_updates(optimizer: Optimizer, module: nn.Module) -> RemovableHandle:
     """After every step of `optimizer`, let the binary layers of `module` call their method's ``after_step``.
 
-    That is the clipping of latent weights (BinaryConnect, BNN, LAB) and LAB's curvature. Layers whose weight the optimiser does not
-    have, or which got no gradient, are left alone.
+    That is the clipping of latent weights (BinaryConnect, BNN, LAB) and LAB's curvature. Layers whose weight the optimiser does
+    not have, or which got no gradient, are left alone.
 
     Args:
         optimizer: a plain one or a `CaseOptimizer`.

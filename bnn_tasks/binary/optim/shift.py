@@ -71,10 +71,10 @@ class ShiftBatchNorm2d(nn.BatchNorm2d):
 
 
 class ShiftAdaMax(Optimizer):
-    """w ← w - AP2(lr/(1 - β1^t))·m·AP2(1/v), m ← β1·m + (1-β1)·g, v ← max(β2·v, abs(g) + ε) (Courbariaux et al., BNN, 2016, alg. 4).
+    """w ← w - AP2(lr/(1 - β1^t))·m·AP2(1/v), m ← β1·m + (1-β1)·g, v ← max(β2·v, abs(g) + ε).
 
-    AdaMax (Kingma & Ba, 2014) whose products are shifts: with the defaults, 1-β1 = 2^-3 and 1-β2 = 2^-10, those of the averages
-    are too. A scheduled learning rate acts through AP2, in steps of two.
+    Courbariaux et al., BNN, 2016, alg. 4: AdaMax (Kingma & Ba, 2014) whose products are shifts; with the defaults, 1-β1 = 2^-3
+    and 1-β2 = 2^-10, those of the averages are too. A scheduled learning rate acts through AP2, in steps of two.
 
     Args:
         params: parameters or groups of them.
@@ -98,7 +98,7 @@ class ShiftAdaMax(Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step.
 
         Args:
