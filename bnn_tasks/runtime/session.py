@@ -170,8 +170,8 @@ class Session:
         """Raw accumulators Σ w·a of one binary layer.
 
         Args:
-            node_name: of a binary_conv2d or binary_linear node.
-            signs: its input, int8 ±1: (C, H, W), or (C,) for a linear layer.
+            node_name: of a binary node.
+            signs: its input, int8 ±1: (C, H, W), or (C,) for a linear layer; of a binary_patches node -1, 0, +1.
 
         Returns:
             Int32 (O, H', W'), or (O,).

@@ -78,9 +78,8 @@ class ScaledSign(SignActivation):
         if not self.training:
             return x
         # The floor is for constant images: their values are all alike, and their gradient should stay finite.
-        rows = x.flatten(1)
-        spread = rows.std(dim=1, correction=min(1, rows.shape[1] - 1)).clamp_min(1e-5)
-        return x / spread.view(-1, *[1] * (x.dim() - 1))
+        dims, correction = tuple(range(1, x.dim())), min(1, x[0].numel() - 1)
+        return x / x.std(dim=dims, correction=correction, keepdim=True).clamp_min(1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
         """Binarise `x`, (N, C, ...)."""
