@@ -9,9 +9,21 @@ from bnn_tasks.cli import main as bnn_tasks
 
 CONFIG = "configs/classification/cifar10_resnet14_methods.yaml"
 METHOD = "--model.init_args.model.init_args.backbone.init_args.block.init_args.method"
-METHODS = (
-    "ir_net adabin react bireal xnor recu dorefa bnn bnn_plus rbnn abc_net xnor_pp dsq lab fda bbg"
-)
+METHODS = [
+    "bnn",
+    "xnor",
+    "dorefa",
+    "abc_net",
+    "bireal",
+    "bnn_plus",
+    "dsq",
+    "ir_net",
+    "react",
+    "rbnn",
+    "recu",
+    "fda",
+    "adabin",
+]
 
 
 def run(config: str, method: str, folder: Path, options: list[str]) -> dict[str, float]:
@@ -30,12 +42,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--config", default=CONFIG)
     parser.add_argument("--out", default="runs/cifar10_resnet14_methods", help="a folder a method is made in it")
-    parser.add_argument("--methods", nargs="+", default=METHODS.split())
-    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="the rest goes to bnn-tasks fit and test")
+    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument(
+        "--options", nargs=argparse.REMAINDER, default=[], help="the rest goes to bnn-tasks fit and test"
+    )
     options = parser.parse_args()
     for method in options.methods:
         get_method(method)
-    rows = {method: run(options.config, method, Path(options.out) / method, options.options) for method in options.methods}
+    rows = {
+        method: run(options.config, method, Path(options.out) / method, options.options) for method in options.methods
+    }
     print(f"{'method':<16} {'test top-1':>10} {'loss':>8}")
     for method, metrics in sorted(rows.items(), key=lambda row: -row[1]["test/top1"]):
         print(f"{method:<16} {100 * metrics['test/top1']:>9.2f}% {metrics['test/loss']:>8.4f}")
