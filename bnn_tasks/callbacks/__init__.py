@@ -2,8 +2,9 @@
 
 from bnn_tasks.callbacks.checkpoint import LastCheckpoint
 from bnn_tasks.callbacks.damaged import DamagedImages
+from bnn_tasks.callbacks.reestimate import ReestimateBatchNorm
 from bnn_tasks.callbacks.results import ResultsWriter
 from bnn_tasks.callbacks.samples import SamplePictures
 from bnn_tasks.callbacks.telemetry import Telemetry
 
-__all__ = ["DamagedImages", "LastCheckpoint", "ResultsWriter", "SamplePictures", "Telemetry"]
+__all__ = ["DamagedImages", "LastCheckpoint", "ReestimateBatchNorm", "ResultsWriter", "SamplePictures", "Telemetry"]

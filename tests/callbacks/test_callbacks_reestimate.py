@@ -1,0 +1,47 @@
+"""BatchNorm statistics of the finished net, in the checkpoint it leaves."""
+
+from functools import partial
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+
+from bnn_tasks.backbones import CifarResNet
+from bnn_tasks.callbacks import LastCheckpoint, ReestimateBatchNorm
+from bnn_tasks.data import SyntheticClassificationData
+from bnn_tasks.models import Classifier
+from bnn_tasks.tasks import ClassificationTask
+
+
+def fit(folder: Path, *callbacks: L.Callback, steps: int = -1) -> ClassificationTask:
+    torch.manual_seed(0)
+    data = SyntheticClassificationData(folder / "set", images=30, batch_size=6)
+    task = ClassificationTask(
+        lambda k: Classifier(k, CifarResNet(8, width=4)), data.class_names, partial(torch.optim.SGD, lr=0.1)
+    )
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    arguments = {"accelerator": "cpu", "max_epochs": 2, "max_steps": steps, "log_every_n_steps": 1, **quiet}
+    L.Trainer(default_root_dir=folder, callbacks=[LastCheckpoint(), *callbacks], **arguments).fit(task, data)
+    return task
+
+
+def test_the_checkpoint_has_statistics_of_the_last_weights(tmp_path: Path) -> None:
+    task = fit(tmp_path, ReestimateBatchNorm(2))
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    name = "model.backbone.bn1"
+    assert int(state[f"{name}.num_batches_tracked"]) == 2, "counted anew"
+    assert torch.equal(state[f"{name}.running_mean"], task.get_submodule(name).running_mean)
+    assert all(part.momentum == 0.1 for part in task.modules() if isinstance(part, nn.BatchNorm2d))
+
+
+def test_no_earlier_epoch_is_touched(tmp_path: Path) -> None:
+    task = fit(tmp_path)
+    batches = int(task.model.backbone.bn1.num_batches_tracked)
+    assert batches == 6, "two epochs of three batches: nothing else resets the count"
+
+
+def test_the_number_of_batches_is_checked() -> None:
+    with pytest.raises(ValueError, match="`batches` to be >= 1, but got 0"):
+        ReestimateBatchNorm(0)
