@@ -12,8 +12,8 @@ from bnn_tasks.tasks import Task
 class ReestimateBatchNorm(Callback):
     """After the last epoch, computes every BatchNorm's statistics anew with the true ±1 weights, in float32.
 
-    It comes before the last ``last.ckpt`` and after the last validation of the fit; what ``validate`` and ``test`` then load has
-    the new statistics. See `reestimate_batchnorm`.
+    It comes before the last ``last.ckpt`` and after the last validation of the fit; what ``validate`` and ``test`` then load
+    has the new statistics. See `reestimate_batchnorm`.
 
     Args:
         batches: of the training loader, >= 1; all where it has fewer.
