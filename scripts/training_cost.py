@@ -2,11 +2,13 @@
 
 Times are CPU seconds of one thread, which other programs on the machine disturb least; the two nets take turns and medians are
 compared. "kept" is what autograd keeps between forward and backward (parameters not counted), exactly; "peak" is by how much a
-fresh process grew in its first step, temporary tensors and the allocator's waste included.
+fresh process grew in its first step, temporary tensors included; glibc is told there to give every large tensor back at once,
+since what it keeps for later is more, and other from run to run, than the difference to be seen.
 """
 
 import argparse
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -121,6 +123,7 @@ def compare(name: str, build: Callable[[str], tuple[nn.Module, Loss]], images: i
         nets = [build(kind) for kind in KINDS]
         real, binary = seconds(nets, bf16, rounds)
         held = [kept(net, loss, bf16) for net, loss in nets]
+        os.environ["MALLOC_MMAP_THRESHOLD_"] = "262144"  # bytes; read by the processes to come, not by this one
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
             grown = [pool.apply(peak, (build, kind, bf16)) for kind in KINDS]
         cells = [

@@ -44,24 +44,20 @@ class _SignedConvolution(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         geometry: Geometry = ctx.geometry
-        mask = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
-        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grad,
-            _signs(x),
-            weight,
-            None,
-            geometry.stride,
-            geometry.padding,
-            geometry.dilation,
-            False,
-            (0, 0),
-            geometry.groups,
-            mask,
-        )
-        if mask[0]:
+        geometry_arguments = (geometry.stride, geometry.padding, geometry.dilation, False, (0, 0), geometry.groups)
+        grad_x = grad_weight = None
+        # The weight first: its gradient alone needs the signs, which are gone before the input's gradient takes their room.
+        if ctx.needs_input_grad[1]:
+            _, grad_weight, _ = torch.ops.aten.convolution_backward(
+                grad, _signs(x), weight, None, *geometry_arguments, [False, True, False]
+            )
+        if ctx.needs_input_grad[0]:
+            grad_x, _, _ = torch.ops.aten.convolution_backward(
+                grad, x, weight, None, *geometry_arguments, [True, False, False]
+            )
             for source, target in zip(_chunks(x), _chunks(grad_x)):
                 ctx.estimator.multiply_(target, source)
-        return grad_x if mask[0] else None, grad_weight if mask[1] else None, None, None
+        return grad_x, grad_weight, None, None
 
 
 def signed_product(x: Tensor, weight: Tensor, estimator: Estimator, geometry: Geometry) -> Tensor:
