@@ -155,3 +155,83 @@ def accumulate_patches(patches: np.ndarray, weight: np.ndarray, groups: int) -> 
         for n in range(rows.shape[1]):
             acc[o, y, x] += int(rows[o, n]) * int(patches[first + n, y, x])
     return acc
+
+
+def _windows(shape, size, kernel, stride, padding, dilation):
+    """(output y, output x, tap, input y, input x, inside) of every tap of every window over a map of (H, W)."""
+    for oy, ox in np.ndindex(*size):
+        for tap, (ky, kx) in enumerate(np.ndindex(*kernel)):
+            y, x = oy * stride[0] - padding[0] + ky * dilation[0], ox * stride[1] - padding[1] + kx * dilation[1]
+            yield oy, ox, tap, y, x, 0 <= y < shape[0] and 0 <= x < shape[1]
+
+
+def convolve(x: np.ndarray, weight: np.ndarray, geometry, groups: int, pad_value: float) -> np.ndarray:
+    """Sums of a convolution, term by term, float64 [OH, OW, O]: x [H, W, C], weight (O, C/groups, kh, kw)."""
+    outputs, per_group, *kernel = weight.shape
+    size, stride, padding, dilation = geometry
+    out = np.zeros((*size, outputs))
+    for oy, ox, tap, y, x_, inside in _windows(x.shape, size, kernel, stride, padding, dilation):
+        for o, i in np.ndindex(outputs, per_group):
+            value = float(x[y, x_, o // (outputs // groups) * per_group + i]) if inside else pad_value
+            out[oy, ox, o] += float(weight[o, i].flat[tap]) * value
+    return out
+
+
+def pools(x: np.ndarray, kernel, geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Largest taps inside, their sums in float32, how many are inside, and how many are inside map or padding: [OH, OW, C]."""
+    size, stride, padding, dilation = geometry
+    most = np.full((*size, x.shape[2]), -np.inf, np.float32)
+    total = np.zeros_like(most)
+    inner, outer = np.zeros_like(most), np.zeros_like(most)
+    for oy, ox, _, y, x_, inside in _windows(x.shape, size, kernel, stride, padding, dilation):
+        outer[oy, ox] += y < x.shape[0] + padding[0] and x_ < x.shape[1] + padding[1]
+        if inside:
+            inner[oy, ox] += 1
+            for c in range(x.shape[2]):
+                value, best = x[y, x_, c], most[oy, ox, c]
+                most[oy, ox, c] = value if math.isnan(value) or value > best else best
+                total[oy, ox, c] += value
+    return most, total, inner, outer
+
+
+def residuals(x: np.ndarray, groups: int, kernel, geometry, pad_value: float, index: int):
+    """Residuals R_index of every patch, float32 [OH, OW, G, n], their mean magnitudes, and which taps count, [OH, OW, n].
+
+    Taps run (channel, y, x); means are taken in float64 and rounded.
+    """
+    size, stride, padding, dilation = geometry
+    channels, taps = x.shape[2] // groups, kernel[0] * kernel[1]
+    rest = np.full((*size, groups, channels, taps), pad_value, np.float32)
+    counts = np.full((*size, channels, taps), pad_value != 0)
+    for oy, ox, tap, y, x_, inside in _windows(x.shape, size, kernel, stride, padding, dilation):
+        if inside:
+            rest[oy, ox, :, :, tap] = x[y, x_].reshape(groups, channels)
+            counts[oy, ox, :, tap] = True
+    rest, counts = rest.reshape(*size, groups, -1), counts.reshape(*size, -1)
+    means = np.zeros((*size, groups), np.float32)
+    for place in np.ndindex(*size, groups):
+        for step in range(index + 1):
+            if step:
+                for n in np.flatnonzero(counts[place[:2]]):
+                    rest[place][n] -= means[place] if rest[place][n] >= 0 else -means[place]
+            means[place] = math.fsum(abs(float(v)) for v in rest[place]) / rest.shape[-1]
+    return rest, means, counts
+
+
+def suppress(boxes: np.ndarray, labels: np.ndarray, threshold: float, limit: int) -> list[int]:
+    """Indices of the boxes that greedy suppression within each label leaves, float32 (N, 4) by falling score."""
+    kept: list[int] = []
+    for n, box in enumerate(boxes):
+        if len(kept) < limit and all(
+            labels[m] != labels[n] or not _iou_float32(boxes[m], box) > threshold for m in kept
+        ):
+            kept.append(n)
+    return kept
+
+
+def _iou_float32(a: np.ndarray, b: np.ndarray) -> float:
+    """IoU rounded to float32 after each step; nan where neither has area."""
+    zero = np.float32(0)
+    shared = max(min(a[2], b[2]) - max(a[0], b[0]), zero) * max(min(a[3], b[3]) - max(a[1], b[1]), zero)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return float(shared / union) if union else math.nan

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnn_tasks.runtime import kernels
 from bnn_tasks.runtime.ops.elementwise import sigmoid
+from bnn_tasks.runtime.suppression import suppress
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,6 @@ def nms(
     order = np.argsort(-best, kind="stable")
     box = np.clip(np.concatenate(candidates)[order], 0, np.array([width, height, width, height], np.float32))
     label = np.concatenate(labels)[order]
-    keep = np.empty(min(max_detections, len(order)), np.int64)
-    keep = keep[: kernels.nms(box, label, float(iou_threshold), len(keep), keep)]
+    with np.errstate(invalid="ignore"):  # 0 / 0, two boxes without area
+        keep = suppress(box, label, float(iou_threshold), max_detections)
     return Detections(box[keep], best[order][keep], label[keep])

@@ -1,8 +1,7 @@
-"""The part of a session that runs: prepared weights, remembered plans, and the loop over nodes."""
+"""The part of a session that runs: the program of vector kernels, or node by node where numba compiles nothing."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import numba
@@ -15,7 +14,16 @@ from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.ops.base import Context
 from bnn_tasks.runtime.ops.binary import BinaryLayer, BinaryLinear
 from bnn_tasks.runtime.ops.patches import BinaryPatches
-from bnn_tasks.runtime.plan import Plan, Step, make_plan, node_tensors, prepare_key, prepared_bytes, smallest_size
+from bnn_tasks.runtime.plan import (
+    Plan,
+    make_plan,
+    node_tensors,
+    prepare_key,
+    prepared_bytes,
+    schedule,
+    smallest_size,
+)
+from bnn_tasks.runtime.program.executor import Executor
 
 PLANS_KEPT = 64  # input sizes whose plan is remembered
 
@@ -31,15 +39,18 @@ class Engine:
     """
 
     def __init__(self, where: str, graph: Graph, tensors: dict[str, np.ndarray], threads: int) -> None:
-        self.where, self.graph, self.tensors, self.threads = where, graph, tensors, threads
-        shared: dict[str, Any] = {}
-        with self._kernels():
-            for node in graph.nodes:
-                key = prepare_key(node)
-                if key not in shared:
-                    shared[key] = OPS[node.op].prepare(node.attrs, node_tensors(node, tensors))
-        self._prepared = {node.name: shared[prepare_key(node)] for node in graph.nodes}
+        self.where, self.graph, self.tensors = where, graph, tensors
+        self._prepared: dict[str, Any] = {}
         self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
+        compiled = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+        self.executor = Executor(graph, tensors, self._prepare, threads) if compiled else None
+
+    def _prepare(self, node: Node) -> Any:
+        """A node's weights as its reference operation wants them."""
+        key = prepare_key(node)
+        if key not in self._prepared:
+            self._prepared[key] = OPS[node.op].prepare(node.attrs, node_tensors(node, self.tensors))
+        return self._prepared[key]
 
     @property
     def peak_bytes(self) -> int:
@@ -67,22 +78,37 @@ class Engine:
             self._plans.popitem(last=False)
         return self._plans[size]
 
-    def run(self, image: np.ndarray, steps: Sequence[Step]) -> dict[str, np.ndarray]:
-        """Values alive after `steps` for one float32 [H, W, C] image."""
+    def run(self, image: np.ndarray, wanted: Iterable[str]) -> dict[str, Any]:
+        """Wanted values for one float32 [H, W, C] image of any strides.
+
+        Raises:
+            ValueError: a value without a sign, or boxes that are no numbers; names the node.
+        """
+        kinds = self.plan(image.shape[0], image.shape[1]).kinds
+        try:
+            with np.errstate(all="ignore"):  # overflow to inf is no event, as in torch
+                if self.executor is None:
+                    return self.run_by_node(image, wanted)
+                return self.executor.run(image, kinds, wanted)
+        except GraphError as error:
+            raise ValueError(f"{self.where}: {error}") from error
+
+    def run_by_node(self, image: np.ndarray, wanted: Iterable[str]) -> dict[str, Any]:
+        """What `run` gives, by the reference operations alone."""
+        wanted = list(wanted)
         context = Context(image.shape[0], image.shape[1])
-        values = {self.graph.input_name: np.ascontiguousarray(image)}
-        with self._kernels():
-            for step in steps:
-                node = step.node
-                inputs = [values[v] for v in node.inputs]
-                try:
-                    made = OPS[node.op].run(inputs, node.attrs, self._prepared[node.name], context)
-                except GraphError as error:
-                    raise ValueError(f"{self.where}: node `{node.name}` ({node.op}): {error}") from error
-                values.update(zip(node.outputs, made, strict=True))
-                for name in step.free:
-                    del values[name]
-        return values
+        values: dict[str, Any] = {self.graph.input_name: np.ascontiguousarray(image)}
+        for step in schedule(self.graph, wanted):
+            node = step.node
+            inputs = [values[v] for v in node.inputs]
+            try:
+                made = OPS[node.op].run(inputs, node.attrs, self._prepare(node), context)
+            except GraphError as error:
+                raise GraphError(f"node `{node.name}` ({node.op}): {error}") from error
+            values.update(zip(node.outputs, made, strict=True))
+            for name in step.free:
+                del values[name]
+        return {name: values[name] for name in wanted}
 
     def accumulate(self, node: Node, signs: np.ndarray) -> np.ndarray:
         """Raw accumulators of a binary node for int8 ±1, (C, H, W) or (C,); ValueError where they do not fit.
@@ -101,17 +127,9 @@ class Engine:
             op.infer([kind], node.attrs, node_tensors(node, self.tensors))
         except GraphError as error:
             raise ValueError(f"{self.where}: node `{node.name}`: {error}") from error
-        with self._kernels():
-            acc = op.accumulate(signs_to_bits(signs, kind), node.attrs, self._prepared[node.name])
+        bits = signs_to_bits(signs, kind)
+        if self.executor is None or patches:
+            acc = op.accumulate(bits, node.attrs, self._prepare(node))
+        else:
+            acc = self.executor.sums(node, bits, kind)
         return np.ascontiguousarray(np.moveaxis(acc, -1, 0))
-
-    @contextmanager
-    def _kernels(self) -> Iterator[None]:
-        """This engine's threads, given back after; overflow to inf is no event, as in torch."""
-        before = numba.get_num_threads()
-        numba.set_num_threads(self.threads)
-        try:
-            with np.errstate(all="ignore"):
-                yield
-        finally:
-            numba.set_num_threads(before)

@@ -51,7 +51,7 @@ class _Announcer(event.Listener):
     def on_start(self, event: event.Event) -> None:
         """Numba starts to compile something."""
         module = event.data["dispatcher"].py_func.__module__
-        if not self._silent and module.startswith("bnn_tasks.runtime.kernels"):
+        if not self._silent and module.startswith("bnn_tasks.runtime."):
             self._silent = True
             logger.warning("compiling kernels, once per machine (cache: %s)", cache_folder())
 

@@ -29,12 +29,12 @@ def _unpack(bits: np.ndarray, groups: int, channels: int) -> np.ndarray:
     return np.unpackbits(octets, axis=-1, count=channels, bitorder="little").astype(np.int8)
 
 
-def _pack(flags: np.ndarray) -> np.ndarray:
+def pack_flags(flags: np.ndarray) -> np.ndarray:
     """Packed words, uint64 (..., groups * words), of 0 and 1 (..., groups, channels)."""
-    padded = np.zeros((*flags.shape[:-1], words(flags.shape[-1]) * WORD), np.uint8)
-    padded[..., : flags.shape[-1]] = flags
-    packed = np.packbits(padded, axis=-1, bitorder="little").view("<u8")
-    return packed.reshape(*flags.shape[:-2], -1).astype(np.uint64)
+    octets = np.packbits(flags, axis=-1, bitorder="little")
+    padded = np.zeros((*flags.shape[:-1], words(flags.shape[-1]) * (WORD // 8)), np.uint8)
+    padded[..., : octets.shape[-1]] = octets
+    return padded.view("<u8").reshape(*flags.shape[:-2], -1).astype(np.uint64, copy=False)
 
 
 def bits_to_signs(bits: np.ndarray, kind: Bits) -> np.ndarray:
@@ -56,7 +56,7 @@ def signs_to_bits(signs: np.ndarray, kind: Bits) -> np.ndarray:
     flags = last > 0
     if isinstance(kind, PatchBits):
         flags = np.concatenate([flags, last[..., :1, :] != 0], axis=-2)
-    return _pack(flags)
+    return pack_flags(flags)
 
 
 def to_public(value: np.ndarray, kind: Kind) -> np.ndarray:

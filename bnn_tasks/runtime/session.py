@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 
 from bnn_tasks.runtime.classification import Classification
@@ -15,19 +14,19 @@ from bnn_tasks.runtime.format import load
 from bnn_tasks.runtime.graph import Node, leaves
 from bnn_tasks.runtime.layouts import public_shape, to_public
 from bnn_tasks.runtime.ops import OPS
-from bnn_tasks.runtime.plan import Plan, Step, schedule
+from bnn_tasks.runtime.plan import Plan
 from bnn_tasks.runtime.resize import Resize
 
 
 class Session:
     """A network read from an artifact, ready to run on numpy arrays.
 
-    Use it from one thread at a time, and not in a process forked after another session ran: numba's thread pools
-    survive neither.
+    Sessions are independent of each other; of one, calls from several threads wait for each other. After a fork the
+    child's sessions go on with threads of their own.
 
     Args:
         path: the artifact.
-        threads: threads the kernels may use, 1 to numba's NUMBA_NUM_THREADS.
+        threads: threads that run an image together, 1 to the cores this process may use.
 
     Raises:
         ArtifactError: the file is damaged, of another kind or version, or breaks a limit.
@@ -36,16 +35,16 @@ class Session:
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
-        most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        most = cores()
         if type(threads) is not int or not 1 <= threads <= most:
-            raise ValueError(f"Expected `threads` to be an integer in [1, {most}], but got {threads!r}.")
+            raise ValueError(
+                f"Expected `threads` to be an integer in [1, {most}], the cores that this process may use, but got {threads!r}."
+            )
         self.path = os.fspath(path)
         self.threads = threads
         self.graph, tensors = load(path)
         self._engine = Engine(self.path, self.graph, tensors, threads)
-        self._forward = schedule(self.graph, leaves(self.graph.outputs))
-        self._result = schedule(self.graph, self.graph.results)
-        self._everything = [Step(node, ()) for node in self.graph.nodes]
+        self._outputs = tuple(dict.fromkeys(leaves(self.graph.outputs)))
         self._check_classes()
 
     def _check_classes(self) -> None:
@@ -113,7 +112,7 @@ class Session:
         found: list[Any] = []
         for image in images:
             canvas, placement = resize.fit(image)
-            values = self._engine.run(canvas.astype(np.float32) / np.float32(255), self._result)
+            values = self._engine.run(canvas.astype(np.float32) / np.float32(255), self.graph.results)
             results = [values[name] for name in self.graph.results]
             if self.graph.detections is None:
                 found.append(Classification(results[0]))
@@ -143,7 +142,7 @@ class Session:
             name: np.empty((len(x), *public_shape(kinds[name])), np.float32) for name in leaves(self.graph.outputs)
         }
         for index, image in enumerate(x):
-            values = self._engine.run(image.transpose(1, 2, 0), self._forward)
+            values = self._engine.run(image.transpose(1, 2, 0), self._outputs)
             for name, array in stacked.items():
                 array[index] = to_public(values[name], kinds[name])
         return _nest(self.graph.outputs, stacked)
@@ -163,7 +162,8 @@ class Session:
         if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 3 or x.shape[0] != self.graph.channels:
             raise ValueError(f"Expected `x` to be a float32 array of shape ({self.graph.channels}, H, W).")
         kinds = self.plan(*x.shape[1:]).kinds
-        values = self._engine.run(x.transpose(1, 2, 0), self._everything)
+        everything = [self.graph.input_name, *(value for node in self.nodes for value in node.outputs)]
+        values = self._engine.run(x.transpose(1, 2, 0), everything)
         return {name: to_public(value, kinds[name]) for name, value in values.items()}
 
     def accumulate(self, node_name: str, signs: np.ndarray) -> np.ndarray:
@@ -196,8 +196,17 @@ class Session:
         if size is None and self.graph.resize is None:
             raise ValueError(f"{self.path}: Expected `size`, since the artifact declares none.")
         height, width = size if size is not None else self.graph.resize["sizes"][0]  # type: ignore[index]
-        self.plan(height, width)
-        self._engine.run(np.zeros((height, width, self.graph.channels), np.float32), self._everything)
+        image = np.zeros((height, width, self.graph.channels), np.float32)
+        self._engine.run(image, self._outputs)
+        self._engine.run(image, self.graph.results)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # Windows and macOS
+        return os.cpu_count() or 1
 
 
 def _check_image(index: int, image: Any) -> None:

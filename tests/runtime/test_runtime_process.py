@@ -61,21 +61,20 @@ def test_python_gives_what_the_compiler_gives(tmp_path, make):
         np.testing.assert_allclose(plain[name], value, rtol=1e-4, atol=1e-5)
 
 
-SIGN = """
+SUPPRESS = """
 import numpy as np
 from numba import config
-from bnn_tasks.runtime import kernels
+from bnn_tasks.runtime.suppression import suppress
 assert config.CACHE_DIR == {before!r}
-out = np.zeros((1, 1), np.uint64)
-kernels.tile_bits(np.array([[5]], np.uint8), 3, out.reshape(1, 1, 1, 1, 1))
-assert out[0, 0] == 5
+boxes = np.array([[0, 0, 2, 2], [0, 0, 2, 1.5], [1, 1, 2, 2]], np.float32)
+assert suppress(boxes, np.zeros(3, np.int64), 0.5, 3).tolist() == [0, 2]
 """
 
 
 def test_cache_folder(tmp_path):
     """The first process compiles and says so, the second reads; numba's own setting is left as it was."""
-    environment = {"XDG_CACHE_HOME": str(tmp_path), "NUMBA_CACHE_DIR": ""}
-    first, second = (run(SIGN.format(before=""), **environment) for _ in range(2))
+    environment = {"XDG_CACHE_HOME": str(tmp_path), "NUMBA_CACHE_DIR": "", "NUMBA_DISABLE_JIT": "0"}
+    first, second = (run(SUPPRESS.format(before=""), **environment) for _ in range(2))
     assert first.stderr.count("compiling kernels, once per machine") == 1
     assert str(tmp_path / "bnn_tasks") in first.stderr
     assert list((tmp_path / "bnn_tasks").rglob("*.nbc"))
@@ -84,7 +83,7 @@ def test_cache_folder(tmp_path):
 
 def test_numba_cache_dir_wins(tmp_path):
     mine = str(tmp_path / "mine")
-    run(SIGN.format(before=mine), XDG_CACHE_HOME=str(tmp_path), NUMBA_CACHE_DIR=mine)
+    run(SUPPRESS.format(before=mine), XDG_CACHE_HOME=str(tmp_path), NUMBA_CACHE_DIR=mine, NUMBA_DISABLE_JIT="0")
     assert list((tmp_path / "mine").rglob("*.nbc"))
     assert not (tmp_path / "bnn_tasks").exists()
 
@@ -92,7 +91,13 @@ def test_numba_cache_dir_wins(tmp_path):
 def test_cache_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     blocked = str(tmp_path / "file")
-    run(SIGN.format(before=""), XDG_CACHE_HOME=blocked, HOME=blocked, NUMBA_CACHE_DIR="", PYTHONDONTWRITEBYTECODE="1")
+    run(
+        SUPPRESS.format(before=""),
+        XDG_CACHE_HOME=blocked,
+        HOME=blocked,
+        NUMBA_CACHE_DIR="",
+        PYTHONDONTWRITEBYTECODE="1",
+    )
 
 
 def test_kernels_work_where_numba_finds_no_folder_at_all(monkeypatch):

@@ -6,14 +6,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bnn_tasks.runtime import kernels
+from bnn_tasks.runtime import reference
 from bnn_tasks.runtime.errors import GraphError
-from bnn_tasks.runtime.kinds import BitMap, BitVector, FloatMap, Kind, Vector, agree, known, words
+from bnn_tasks.runtime.kinds import BitMap, BitVector, FloatMap, Kind, Vector, agree, known
 from bnn_tasks.runtime.layouts import Bits
 from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, KERNEL, MAX_CHANNELS, PADDING, STRIDE, Choice, Integer
 from bnn_tasks.runtime.ops.base import Attrs, Context, Role, Tensors
-from bnn_tasks.runtime.ops.packed import PackedLayer, scale_and_bias
-from bnn_tasks.runtime.ops.windows import output_map, output_side
+from bnn_tasks.runtime.ops.packed import PackedLayer, scale_and_bias, second_of
+from bnn_tasks.runtime.ops.windows import output_map, windows_over
+from bnn_tasks.runtime.reference import PIXEL, Windows
 
 
 @dataclass(frozen=True)
@@ -128,22 +129,18 @@ class BinaryConv2d(_XnorLayer):
         channels, height, width = shape
         return BitMap(channels, attrs["groups"], height, width)
 
-    def _geometry(self, x: np.ndarray, attrs: Attrs) -> tuple[tuple[int, int], tuple[Any, ...]]:
-        """Output size, and the kernels' arguments after the weight."""
-        _, inputs, *kernel = self.taps(attrs)
-        stride, padding, dilation = (tuple(attrs[name]) for name in ("stride", "padding", "dilation"))
-        height, width = (known(output_side(x.shape[i], kernel[i], stride[i], padding[i], dilation[i])) for i in (0, 1))
-        return (height, width), (inputs, stride, padding, dilation, attrs["pad_value"])
+    def _geometry(self, x: np.ndarray, attrs: Attrs) -> tuple[int, Windows, int]:
+        """Channels of one group, windows, and what a tap outside counts."""
+        _, inputs, kh, kw = self.taps(attrs)
+        return inputs, windows_over(x, (kh, kw), attrs), attrs["pad_value"]
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
-        """Convolve, with the epilogue in the same pass."""
-        size, geometry = self._geometry(inputs[0], attrs)
-        return [_run(inputs, prepared, size, geometry, attrs.get("out_groups", 1))]
+        """Convolve, then the epilogue."""
+        return [_run(inputs, prepared, self._geometry(inputs[0], attrs), attrs.get("out_groups", 1))]
 
     def accumulate(self, x: np.ndarray, attrs: Attrs, prepared: Any) -> np.ndarray:
         """Raw accumulators, int32 [OH, OW, O], of packed bits."""
-        size, geometry = self._geometry(x, attrs)
-        return _accumulate(x, prepared, size, geometry)
+        return reference.xnor_accumulate(x, prepared.weight, *self._geometry(x, attrs))
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
         """Binary multiply-adds: one for each output value and tap."""
@@ -178,36 +175,20 @@ class BinaryLinear(_XnorLayer):
         (features,) = shape
         return BitVector(features)
 
-    def _geometry(self, attrs: Attrs) -> tuple[Any, ...]:
-        return attrs["features"], (1, 1), (0, 0), (1, 1), 0
-
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
-        """Multiply, with the epilogue in the same pass."""
-        return [_run([x[None, None] for x in inputs], prepared, (1, 1), self._geometry(attrs), 1)[0, 0]]
+        """Multiply, then the epilogue."""
+        return [_run([x[None, None] for x in inputs], prepared, (attrs["features"], PIXEL, 0), 1)[0, 0]]
 
     def accumulate(self, x: np.ndarray, attrs: Attrs, prepared: Any) -> np.ndarray:
         """Raw accumulators, int32 (O), of packed bits."""
-        return _accumulate(x[None, None], prepared, (1, 1), self._geometry(attrs))[0, 0]
+        return reference.xnor_accumulate(x[None, None], prepared.weight, attrs["features"], PIXEL, 0)[0, 0]
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
         """Binary multiply-adds."""
         return tensors["weight"].shape[0] * attrs["features"]
 
 
-def _run(
-    inputs: list[np.ndarray], layer: _Prepared, size: tuple[int, int], geometry: tuple[Any, ...], out_groups: int
-) -> np.ndarray:
-    outputs = layer.first.shape[0]
+def _run(inputs: list[np.ndarray], layer: _Prepared, geometry: tuple[int, Windows, int], out_groups: int) -> np.ndarray:
     if layer.bits:
-        out = np.zeros((*size, out_groups * words(outputs // out_groups)), np.uint64)
-        kernels.xnor_bits(inputs[0], layer.weight, *geometry, layer.first, layer.second, out_groups, out)
-    else:
-        out = inputs[1].copy() if len(inputs) > 1 else np.zeros((*size, outputs), np.float32)
-        kernels.xnor_float(inputs[0], layer.weight, *geometry, layer.first, layer.second, out)
-    return out
-
-
-def _accumulate(x: np.ndarray, layer: _Prepared, size: tuple[int, int], geometry: tuple[Any, ...]) -> np.ndarray:
-    out = np.empty((*size, layer.first.shape[0]), np.int32)
-    kernels.xnor_accumulate(x, layer.weight, *geometry, out)
-    return out
+        return reference.xnor_bits(inputs[0], layer.weight, *geometry, layer.first, layer.second, out_groups)
+    return reference.xnor_float(inputs[0], layer.weight, *geometry, layer.first, layer.second, second_of(inputs))

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bnn_tasks.runtime import kernels
+from bnn_tasks.runtime import reference
 from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import FloatMap, Kind, Vector, agree, known
 from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, PADDING, STRIDE
@@ -19,7 +19,7 @@ from bnn_tasks.runtime.ops.base import (
     expect_shape,
     float_map,
 )
-from bnn_tasks.runtime.ops.windows import output_map, output_side
+from bnn_tasks.runtime.ops.windows import output_map, windows_over
 
 
 def check_bias(tensors: Tensors, outputs: int) -> None:
@@ -69,14 +69,8 @@ class Conv2d(Op):
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Convolve."""
         weight, bias = prepared
-        x = inputs[0]
-        stride, padding, dilation = (tuple(attrs[name]) for name in ("stride", "padding", "dilation"))
-        height, width = (
-            known(output_side(x.shape[i], weight.shape[1 + i], stride[i], padding[i], dilation[i])) for i in (0, 1)
-        )
-        out = np.empty((height, width, bias.shape[0]), np.float32)
-        kernels.float_conv2d(x, weight, bias, stride, padding, dilation, 0, out)
-        return [out]
+        windows = windows_over(inputs[0], weight.shape[1:3], attrs)
+        return [reference.float_conv2d(inputs[0], weight, bias, windows)]
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
         """Multiply-adds: one for each output value and tap."""
@@ -114,9 +108,7 @@ class Linear(Op):
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Multiply."""
         weight, bias = prepared
-        out = np.empty((1, 1, bias.shape[0]), np.float32)
-        kernels.float_conv2d(inputs[0][None, None], weight, bias, (1, 1), (0, 0), (1, 1), 0, out)
-        return [out[0, 0]]
+        return [reference.float_conv2d(inputs[0][None, None], weight, bias, reference.PIXEL)[0, 0]]
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
         """Multiply-adds."""

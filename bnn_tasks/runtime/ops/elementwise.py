@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bnn_tasks.runtime import kernels
 from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import Kind, agree
 from bnn_tasks.runtime.ops.attrs import Real
@@ -48,17 +47,18 @@ class Normalize(_Elementwise):
 
 
 class ScaleShift(_Elementwise):
-    """x·scale + shift, both (C): a BatchNorm that no longer learns."""
+    """x·scale + shift, both (C): a BatchNorm that no longer learns.
+
+    This is the fused multiply-add that torch's BatchNorm computes, so that signs after it agree on every machine.
+    """
 
     roles: ClassVar = {"scale": Role("float32", 1), "shift": Role("float32", 1)}
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
-        """Multiply and add, rounded once."""
-        x = np.ascontiguousarray(inputs[0])
-        y = np.empty_like(x)
-        channels = x.shape[-1]
-        kernels.scale_shift(x.reshape(-1, channels), prepared["scale"], prepared["shift"], y.reshape(-1, channels))
-        return [y]
+        """Multiply and add, rounded once: a product of floats is exact in float64."""
+        y = np.multiply(inputs[0], prepared["scale"], dtype=np.float64)
+        y += prepared["shift"]
+        return [y.astype(np.float32)]
 
 
 class Relu(_Elementwise):

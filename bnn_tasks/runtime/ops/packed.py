@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bnn_tasks.runtime import kernels
+from bnn_tasks.runtime import reference
 from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import FloatMap, Kind, Vector, words
 from bnn_tasks.runtime.ops.base import (
@@ -66,10 +66,7 @@ class PackedLayer(Op):
     def tiled(self, attrs: Attrs, tensors: Tensors) -> np.ndarray:
         """Weight as [groups, kh, kw, words, O]."""
         groups, inputs, kh, kw = self.taps(attrs)
-        packed = np.ascontiguousarray(tensors["weight"])
-        weight = np.zeros((groups, kh, kw, words(inputs), packed.shape[0] // groups), np.uint64)
-        kernels.tile_bits(packed, inputs, weight)
-        return weight
+        return reference.tile_bits(tensors["weight"], inputs, groups, (kh, kw))
 
     def prepared_bytes(self, attrs: Attrs, tensors: Tensors) -> int:
         """Each group's channels fill up whole words."""
@@ -84,10 +81,6 @@ def scale_and_bias(tensors: Tensors) -> tuple[np.ndarray, np.ndarray]:
     return scale, tensors["bias"] if "bias" in tensors else np.zeros(outputs, np.float32)
 
 
-def add_scaled(sums: np.ndarray, scale: np.ndarray, bias: np.ndarray, inputs: list[np.ndarray]) -> np.ndarray:
-    """(second input) + sums·scale + bias, rounded to float32 after each step; `sums` is written over."""
-    sums *= scale
-    if len(inputs) > 1:
-        sums += inputs[1]
-    sums += bias
-    return sums
+def second_of(inputs: list[np.ndarray]) -> np.ndarray | None:
+    """The second input, where a layer has one."""
+    return inputs[1] if len(inputs) > 1 else None

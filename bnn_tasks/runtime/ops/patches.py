@@ -5,16 +5,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bnn_tasks.runtime import kernels
+from bnn_tasks.runtime import reference
 from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import BitVector, FloatMap, Kind, PatchBits, Vector, known, words
 from bnn_tasks.runtime.layouts import Bits
 from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, KERNEL, PADDING, STRIDE, Choice, Integer
 from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Tensors, float_kind
 from bnn_tasks.runtime.ops.binary import BinaryLayer
-from bnn_tasks.runtime.ops.packed import add_scaled, scale_and_bias
+from bnn_tasks.runtime.ops.packed import scale_and_bias, second_of
 from bnn_tasks.runtime.ops.sign import refuse_nan
-from bnn_tasks.runtime.ops.windows import output_map, output_side
+from bnn_tasks.runtime.ops.windows import output_map, windows_over
+from bnn_tasks.runtime.reference import Windows
 
 MAX_PLANES = 16  # plane i takes i + 1 passes over every patch
 
@@ -43,12 +44,9 @@ class _Windows(Op):
             raise GraphError(f"Expected `groups` to divide {x.channels} channels, but got {groups}.")
         return output_map(x, groups, (kh, kw), attrs)
 
-    def geometry(self, x: np.ndarray, attrs: Attrs) -> tuple[tuple[int, int], tuple[Any, ...]]:
-        """Output size, and the kernels' arguments after the map."""
-        names = ("kernel", "stride", "padding", "dilation")
-        kernel, stride, padding, dilation = (tuple(attrs[name]) for name in names)
-        height, width = (known(output_side(x.shape[i], kernel[i], stride[i], padding[i], dilation[i])) for i in (0, 1))
-        return (height, width), (attrs["groups"], kernel, stride, padding, dilation, attrs["pad_value"])
+    def geometry(self, x: np.ndarray, attrs: Attrs) -> tuple[int, Windows, int]:
+        """Groups, windows, and the value of a tap outside."""
+        return attrs["groups"], windows_over(x, tuple(attrs["kernel"]), attrs), attrs["pad_value"]
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
         """Reads: one for each window and tap."""
@@ -68,9 +66,7 @@ class WindowMean(_Windows):
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Average, in float64."""
         x = inputs[0] if inputs[0].ndim == 3 else inputs[0][None, None]
-        size, geometry = self.geometry(x, attrs)
-        out = np.empty((*size, attrs["groups"]), np.float32)
-        kernels.window_mean(x, *geometry, out)
+        out = reference.window_mean(x, *self.geometry(x, attrs))
         return [out if inputs[0].ndim == 3 else out[0, 0]]
 
 
@@ -98,13 +94,9 @@ class ResidualSign(_Windows):
         """Gather, subtract the planes before, take signs."""
         vector = inputs[0].ndim == 1
         x = inputs[0][None, None] if vector else inputs[0]
-        size, geometry = self.geometry(x, attrs)
-        groups, (kh, kw), *_ = geometry
-        width = words(x.shape[2] // groups * kh * kw)
-        bits = np.zeros((*size, (groups + 1) * width), np.uint64)
-        beta = np.empty((*size, groups), np.float32)
-        refuse_nan(kernels.residual_signs(x, *geometry, attrs["index"], bits, beta))
-        return [bits[0, 0, :width], beta[0, 0]] if vector else [bits, beta]
+        bits, beta, nans = reference.residual_signs(x, *self.geometry(x, attrs), attrs["index"])
+        refuse_nan(nans)
+        return [bits[0, 0, : words(len(inputs[0]))], beta[0, 0]] if vector else [bits, beta]
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
         """Reads: one for each patch, tap and plane."""
@@ -153,14 +145,11 @@ class BinaryPatches(BinaryLayer):
         """Multiply, scale, add."""
         _, scale, bias = prepared
         sums = self.accumulate(inputs[0], attrs, prepared).astype(np.float32)
-        return [add_scaled(sums, scale, bias, inputs)]
+        return [reference.add_scaled(sums, scale, bias, second_of(inputs))]
 
     def accumulate(self, x: np.ndarray, attrs: Attrs, prepared: Any) -> np.ndarray:
         """Raw accumulators, int32 [OH, OW, O], of packed patches."""
-        weight, scale, _ = prepared
-        out = np.empty((*x.shape[:2], len(scale)), np.int32)
-        kernels.patch_accumulate(x, weight, out)
-        return out
+        return reference.patch_accumulate(x, prepared[0])
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
         """Binary multiply-adds: one for each output value and tap."""

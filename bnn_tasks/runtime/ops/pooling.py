@@ -5,12 +5,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bnn_tasks.runtime import kernels
+from bnn_tasks.runtime import reference
 from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import FloatMap, Kind, known
 from bnn_tasks.runtime.ops.attrs import DILATION, KERNEL, PADDING, STRIDE, Flag
 from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Tensors, float_map
-from bnn_tasks.runtime.ops.windows import output_map
+from bnn_tasks.runtime.ops.windows import output_map, windows_over
 
 
 class _Pool2d(Op):
@@ -26,11 +26,6 @@ class _Pool2d(Op):
         x = float_map(inputs[0])
         kh, kw = attrs["kernel"]
         return [output_map(x, x.channels, (kh, kw), attrs)]
-
-    def _empty(self, x: np.ndarray, attrs: Attrs) -> np.ndarray:
-        kh, kw = attrs["kernel"]
-        y = output_map(FloatMap(x.shape[2], x.shape[0], x.shape[1]), x.shape[2], (kh, kw), attrs)
-        return np.empty(y.shape, np.float32)
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
         """Reads: one for each output value and tap."""
@@ -52,10 +47,7 @@ class MaxPool2d(_Pool2d):
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Take maxima."""
-        out = self._empty(inputs[0], attrs)
-        kernel, stride, padding, dilation = (tuple(attrs[k]) for k in ("kernel", "stride", "padding", "dilation"))
-        kernels.max_pool2d(inputs[0], kernel, stride, padding, dilation, out)
-        return [out]
+        return [reference.max_pool2d(inputs[0], windows_over(inputs[0], tuple(attrs["kernel"]), attrs))]
 
 
 class AvgPool2d(_Pool2d):
@@ -71,10 +63,8 @@ class AvgPool2d(_Pool2d):
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Take means."""
-        out = self._empty(inputs[0], attrs)
-        kernel, stride, padding = (tuple(attrs[k]) for k in ("kernel", "stride", "padding"))
-        kernels.avg_pool2d(inputs[0], kernel, stride, padding, attrs["count_include_pad"], out)
-        return [out]
+        windows = windows_over(inputs[0], tuple(attrs["kernel"]), attrs)
+        return [reference.avg_pool2d(inputs[0], windows, attrs["count_include_pad"])]
 
 
 class GlobalAvgPool(Op):

@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bnn_tasks.runtime import kernels
+from bnn_tasks.runtime import reference
 from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import Kind, Vector, agree, known
 from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, KERNEL, MAX_CHANNELS, PADDING, STRIDE, Choice, Integer
 from bnn_tasks.runtime.ops.base import Attrs, Context, Tensors, float_map
-from bnn_tasks.runtime.ops.packed import PackedLayer, add_scaled, scale_and_bias
-from bnn_tasks.runtime.ops.windows import output_map, output_side
+from bnn_tasks.runtime.ops.packed import PackedLayer, scale_and_bias, second_of
+from bnn_tasks.runtime.ops.windows import output_map, windows_over
 
 
 class _RealInputLayer(PackedLayer):
@@ -69,14 +69,9 @@ class BinaryWeightConv2d(_RealInputLayer):
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Convolve, scale, add."""
         weight, scale, bias = prepared
-        x = inputs[0]
-        stride, padding, dilation = (tuple(attrs[name]) for name in ("stride", "padding", "dilation"))
-        height, width = (
-            known(output_side(x.shape[i], weight.shape[1 + i], stride[i], padding[i], dilation[i])) for i in (0, 1)
-        )
-        out = np.empty((height, width, len(scale)), np.float32)
-        kernels.float_conv2d(x, weight, np.zeros_like(scale), stride, padding, dilation, attrs["pad_value"], out)
-        return [add_scaled(out, scale, bias, inputs)]
+        windows = windows_over(inputs[0], weight.shape[1:3], attrs)
+        sums = reference.float_conv2d(inputs[0], weight, np.zeros_like(scale), windows, attrs["pad_value"])
+        return [reference.add_scaled(sums, scale, bias, second_of(inputs))]
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
         """Real multiply-adds: one for each output value and tap."""
@@ -104,9 +99,8 @@ class BinaryWeightLinear(_RealInputLayer):
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Multiply, scale, add."""
         weight, scale, bias = prepared
-        out = np.empty((1, 1, len(scale)), np.float32)
-        kernels.float_conv2d(inputs[0][None, None], weight, np.zeros_like(scale), (1, 1), (0, 0), (1, 1), 0, out)
-        return [add_scaled(out[0, 0], scale, bias, inputs)]
+        sums = reference.float_conv2d(inputs[0][None, None], weight, np.zeros_like(scale), reference.PIXEL)[0, 0]
+        return [reference.add_scaled(sums, scale, bias, second_of(inputs))]
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
         """Real multiply-adds."""

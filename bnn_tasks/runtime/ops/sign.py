@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bnn_tasks.runtime import kernels
+from bnn_tasks.runtime import reference
 from bnn_tasks.runtime.errors import GraphError
-from bnn_tasks.runtime.kinds import WORD, BitMap, BitVector, Kind, Vector, agree, words
+from bnn_tasks.runtime.kinds import BitMap, BitVector, Kind, Vector, agree
 from bnn_tasks.runtime.ops.attrs import COUNT
 from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Role, Tensors, float_kind
 
@@ -47,11 +47,7 @@ class Sign(_Bits):
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Compare and pack."""
         x, groups = inputs[0], attrs["groups"]
-        channels = x.shape[-1]
-        threshold = np.zeros(channels, np.float32)
-        threshold[:] = prepared.get("threshold", np.float32(0))
-        out = np.empty((*x.shape[:-1], groups * words(channels // groups)), np.uint64)
-        nans = kernels.pack(x.reshape(-1, channels), threshold, groups, out.reshape(-1, out.shape[-1]))
+        out, nans = reference.pack(x, prepared.get("threshold", np.zeros(1, np.float32)), groups)
         refuse_nan(nans)
         return [out]
 
@@ -62,10 +58,8 @@ class Ones(_Bits):
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Fill up to the tail bits, which are 0."""
         x, groups = inputs[0], attrs["groups"]
-        channels = x.shape[-1] // groups
-        row = np.full(words(channels), np.uint64(2**WORD - 1))
-        row[-1] >>= np.uint64(words(channels) * WORD - channels)
-        return [np.broadcast_to(np.tile(row, groups), (*x.shape[:-1], groups * len(row))).copy()]
+        row = np.tile(reference.ones_row(x.shape[-1] // groups), groups)
+        return [np.broadcast_to(row, (*x.shape[:-1], len(row))).copy()]
 
 
 def refuse_nan(nans: int) -> None:

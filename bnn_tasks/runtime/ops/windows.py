@@ -1,8 +1,11 @@
 """Output sizes of sliding windows, as torch counts them."""
 
+import numpy as np
+
 from bnn_tasks.runtime.errors import TooSmallError
-from bnn_tasks.runtime.kinds import FloatMap, Side
+from bnn_tasks.runtime.kinds import FloatMap, Side, known
 from bnn_tasks.runtime.ops.base import Attrs
+from bnn_tasks.runtime.reference import Windows
 
 
 def output_side(side: Side, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool = False) -> Side:
@@ -46,3 +49,10 @@ def output_map(x: FloatMap, channels: int, kernel: tuple[int, int], attrs: Attrs
         for i, side in enumerate((x.height, x.width))
     )
     return FloatMap(channels, height, width)
+
+
+def windows_over(x: np.ndarray, kernel: tuple[int, int], attrs: Attrs) -> Windows:
+    """The windows of an op over a map [H, W, C]; `attrs` as for `output_map`."""
+    y = output_map(FloatMap(x.shape[2], x.shape[0], x.shape[1]), x.shape[2], kernel, attrs)
+    stride, padding, dilation = (tuple(attrs.get(name, (1, 1))) for name in ("stride", "padding", "dilation"))
+    return Windows((known(y.height), known(y.width)), kernel, stride, padding, dilation)

@@ -1,0 +1,63 @@
+"""Accumulators of binary layers under zero padding: K - 2·mismatches, K depending on which taps lie inside."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Borders:
+    """What an accumulator starts from, by class of position.
+
+    Attributes:
+        bases: int32 (classes, O).
+        classes: int64 (positions), index of each position's row.
+    """
+
+    bases: np.ndarray
+    classes: np.ndarray
+
+
+def _axis(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which taps lie inside, bool (classes, kernel), and the class of every output row or column."""
+    at = np.arange(out)[:, None] * stride - padding + np.arange(kernel) * dilation
+    inside, classes = np.unique((at >= 0) & (at < size), axis=0, return_inverse=True)
+    return inside, classes.reshape(-1)
+
+
+def zero_padded(
+    bits: np.ndarray,
+    size: tuple[int, int],
+    out: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Borders:
+    """Bases where a tap outside counts 0 but was counted as bits 0: that made popcount(w) mismatches of it.
+
+    accumulator = I·inside - 2·(mismatches - Σ over taps outside of popcount(w)).
+
+    Args:
+        bits: weights as 0 and 1, (O, I, kh, kw).
+        size: of the input.
+        out: of the output.
+        stride: of the windows.
+        padding: of the windows.
+        dilation: of the windows.
+    """
+    kernel = bits.shape[2:]
+    (rows, row_of), (columns, column_of) = (
+        _axis(size[i], out[i], kernel[i], stride[i], padding[i], dilation[i]) for i in (0, 1)
+    )
+    ones = bits.sum(axis=1, dtype=np.int64)  # (O, kh, kw)
+    inside = (rows[:, None, :, None] & columns[None, :, None, :]).reshape(-1, *kernel)
+    outside_ones = np.einsum("chw,ohw->co", ~inside, ones, dtype=np.int64)
+    bases = bits.shape[1] * inside.sum(axis=(1, 2))[:, None] + 2 * outside_ones
+    classes = row_of[:, None] * len(columns) + column_of[None, :]
+    return Borders(bases.astype(np.int32), classes.reshape(-1))
+
+
+def padded_with_signs(bits: np.ndarray, positions: int) -> Borders:
+    """Bases where every tap is a sign."""
+    bases = np.full((1, len(bits)), bits[0].size, np.int32)
+    return Borders(bases, np.zeros(positions, np.int64))

@@ -1,0 +1,131 @@
+"""Runs programs: one arena, one set of threads, the programs of the sizes met so far."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from bnn_tasks.runtime.errors import GraphError
+from bnn_tasks.runtime.graph import Graph, Node
+from bnn_tasks.runtime.kinds import Kind
+from bnn_tasks.runtime.ops import OPS
+from bnn_tasks.runtime.ops.base import Context
+from bnn_tasks.runtime.ops.sign import refuse_nan
+from bnn_tasks.runtime.program.encode import Store
+from bnn_tasks.runtime.program.memory import aligned
+from bnn_tasks.runtime.program.program import Lone, Program, Run, compile_program, compile_sums
+from bnn_tasks.runtime.program.threads import Crew
+from bnn_tasks.runtime.simd import record as r
+
+PROGRAMS_KEPT = 64
+
+
+class Executor:
+    """Runs a graph for images of any size, one at a time.
+
+    Args:
+        graph: checked.
+        tensors: of the file.
+        prepare: gives a node's prepared weights for its reference operation.
+        threads: of the kernels.
+    """
+
+    def __init__(
+        self, graph: Graph, tensors: Mapping[str, np.ndarray], prepare: Callable[[Any], Any], threads: int
+    ) -> None:
+        self.graph, self.tensors, self.prepare = graph, tensors, prepare
+        self.crew = Crew(threads)
+        self.store = Store()
+        self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
+        self._arena = aligned(0)
+        self._lock, self._process = threading.RLock(), os.getpid()
+
+    def program(self, height: int, width: int, kinds: Mapping[str, Kind], wanted: Iterable[str]) -> Program:
+        """The program for an input size and the values wanted, remembered."""
+        key = (height, width, tuple(sorted(set(wanted))))
+        if key not in self._programs:
+            self._programs[key] = compile_program(
+                self.graph, self.tensors, kinds, key[2], self.store, self.crew.threads
+            )
+            if len(self._programs) > PROGRAMS_KEPT:
+                self._programs.popitem(last=False)
+        self._programs.move_to_end(key)
+        return self._programs[key]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One call at a time. A lock that another thread held when the process was forked is never given back."""
+        if self._process != os.getpid():
+            self._lock, self._process = threading.RLock(), os.getpid()
+        with self._lock:
+            yield
+
+    def run(self, image: np.ndarray, kinds: Mapping[str, Kind], wanted: Iterable[str]) -> dict[str, Any]:
+        """Values for one float32 [H, W, C] image, of any strides; each is a copy.
+
+        Raises:
+            GraphError: a value whose sign is taken is NaN; names the node.
+        """
+        with self._alone():
+            return self._run(image if image.flags.aligned else image.copy(), kinds, list(wanted))
+
+    def sums(self, node: Node, bits: np.ndarray, kind: Kind) -> np.ndarray:
+        """Accumulators, int32 [H, W, O] or (O), of a binary layer for packed signs of a kind."""
+        with self._alone():
+            program = compile_sums(node, self.tensors, kind, self.store, self.crew.threads)
+            self._ready(program)
+            program.view(self._arena, node.inputs[0])[...] = bits
+            self._native(program, program.bind(self._arena.ctypes.data), Run(0, 1))
+            return program.view(self._arena, node.outputs[0]).view(np.int32).copy()
+
+    def _run(self, image: np.ndarray, kinds: Mapping[str, Kind], wanted: list[str]) -> dict[str, Any]:
+        program = self.program(image.shape[0], image.shape[1], kinds, wanted)
+        table = self._ready(program)
+        table[0, [r.X, r.STRIDE_Y, r.STRIDE_X, r.STRIDE_C]] = image.ctypes.data, *image.strides
+        context = Context(image.shape[0], image.shape[1])
+        loose: dict[str, Any] = {}
+
+        def value(name: str) -> Any:
+            return loose[name] if name in loose else program.view(self._arena, name)
+
+        for item in program.items:
+            if isinstance(item, Run):
+                self._native(program, table, item)
+            else:
+                self._lone(item, value, loose, context, program)
+        return {name: np.array(value(name)) for name in wanted}
+
+    def _ready(self, program: Program) -> np.ndarray:
+        if program.arena_bytes > len(self._arena):
+            self._arena = aligned(program.arena_bytes)
+        return program.bind(self._arena.ctypes.data)
+
+    def _native(self, program: Program, table: np.ndarray, item: Run) -> None:
+        table[item.first : item.last, r.NANS] = 0
+        scratch = self._arena.ctypes.data + program.scratch
+        self.crew.run(table.ctypes.data, item.first, item.last, scratch, program.scratch_bytes)
+        nans = table[item.first : item.last, r.NANS]
+        for step, count in zip(program.labels[item.first : item.last], nans, strict=True):
+            if count:
+                assert step is not None
+                name = next(item.name for event, item in step.events if event == "pack" and not isinstance(item, str))
+                try:
+                    refuse_nan(int(count))
+                except GraphError as error:
+                    raise GraphError(f"node `{name}` (sign): {error}") from error
+
+    def _lone(self, item: Lone, value: Callable[[str], Any], loose: dict[str, Any], context: Context, program: Program) -> None:
+        node = item.node
+        try:
+            made = OPS[node.op].run([value(v) for v in node.inputs], node.attrs, self.prepare(node), context)
+        except GraphError as error:
+            raise GraphError(f"node `{node.name}` ({node.op}): {error}") from error
+        for name, array in zip(node.outputs, made, strict=True):
+            if name in item.stored:
+                program.view(self._arena, name)[...] = array
+            else:
+                loose[name] = array

@@ -1,0 +1,202 @@
+"""Which nodes of a graph run together: each step starts at one node and takes along what can follow it in cache."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bnn_tasks.runtime.graph import Graph, Node
+from bnn_tasks.runtime.kinds import WORD, BitMap, BitVector, FloatMap, Kind, Vector, known
+from bnn_tasks.runtime.plan import schedule
+from bnn_tasks.runtime.simd.ir import LANES
+
+LAYERS = frozenset({"conv2d", "linear", "binary_conv2d", "binary_linear", "binary_weight_conv2d", "binary_weight_linear"})
+ROOTS = LAYERS | {"max_pool2d", "avg_pool2d", "global_avg_pool", "resize_nearest"}
+CHANNELWISE = frozenset({"normalize", "scale_shift", "relu", "hardtanh", "prelu"})
+JOINING = frozenset({"add", "multiply", "scale_map", "weighted_sum"})
+ALIASES = frozenset({"flatten"})
+
+
+@dataclass
+class FusedStep:
+    """Nodes that run as one step.
+
+    Attributes:
+        source: the value that is loaded, where the first node is no root; else None.
+        nodes: in order; the first is the root where `source` is None.
+        events: what happens in order: ("node", node), ("write", value), ("pack", sign node).
+        others: by node's name, what it reads from memory besides the value in cache.
+    """
+
+    source: str | None
+    nodes: list[Node] = field(default_factory=list)
+    events: list[tuple[str, Node | str]] = field(default_factory=list)
+    others: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> set[str]:
+        """Values that lie in memory when the step starts."""
+        first = () if self.source is None else (self.source,)
+        return {*first, *(value for values in self.others.values() for value in values)}
+
+    @property
+    def writes(self) -> list[str]:
+        """Values that lie in memory when it is done."""
+        return [item if isinstance(item, str) else item.outputs[0] for kind, item in self.events if kind != "node"]
+
+
+@dataclass
+class LoneNode:
+    """A node that runs by its reference operation.
+
+    Attributes:
+        node: the node.
+        reads: values that it reads, each by the name it lies in memory under.
+    """
+
+    node: Node
+    reads: set[str]
+
+    @property
+    def writes(self) -> list[str]:
+        """Values it makes."""
+        return list(self.node.outputs)
+
+
+def extent(kind: Kind) -> tuple[int, int, int]:
+    """Channels, height and width of a value of fixed size; a vector is one pixel."""
+    if isinstance(kind, FloatMap | BitMap):
+        return kind.channels, known(kind.height), known(kind.width)
+    assert isinstance(kind, Vector | BitVector)
+    return known(kind.channels), 1, 1
+
+
+def packs_whole_words(channels: int, groups: int) -> bool:
+    """Whether the packed form of several groups is that of one."""
+    return groups == 1 or channels // groups % WORD == 0
+
+
+class Fuser:
+    """Fuses the nodes that some values need.
+
+    Args:
+        graph: checked.
+        tensors: of the file.
+        kinds: of all values at the input size.
+        wanted: values that must lie in memory at the end.
+    """
+
+    def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray], kinds: Mapping[str, Kind], wanted: Iterable[str]):
+        self.tensors, self.kinds, self.wanted = tensors, kinds, set(wanted)
+        self.aliases: dict[str, str] = {}
+        self._nodes = [step.node for step in schedule(graph, self.wanted)]
+        self._users: dict[str, list[Node]] = {}
+        self._taken: set[str] = set()
+        self._ready = {graph.input_name}
+        for node in self._nodes:
+            if self._is_alias(node):
+                self.aliases[node.outputs[0]] = self.resolve(node.inputs[0])
+        for node in self._nodes:
+            if not self._is_alias(node):
+                for value in dict.fromkeys(self.resolve(v) for v in node.inputs):
+                    self._users.setdefault(value, []).append(node)
+        self.wanted = {self.resolve(value) for value in self.wanted}
+
+    def resolve(self, value: str) -> str:
+        """The value that lies where `value` does."""
+        return self.aliases.get(value, value)
+
+    def _is_alias(self, node: Node) -> bool:
+        kind = self.kinds[node.inputs[0]] if node.inputs else None
+        return node.op in ALIASES and isinstance(kind, FloatMap) and (kind.height, kind.width) == (1, 1)
+
+    def steps(self) -> list[FusedStep | LoneNode]:
+        """The steps in the order they run."""
+        made: list[FusedStep | LoneNode] = []
+        for node in self._nodes:
+            if node.name in self._taken or self._is_alias(node):
+                continue
+            step = self._start(node)
+            self._ready.update(step.writes)
+            made.append(step)
+        return made
+
+    def _start(self, node: Node) -> FusedStep | LoneNode:
+        if node.op in ROOTS and self._can_be_root(node):
+            step = FusedStep(None)
+            self._take(step, node, "node")
+            groups = self._groups(node)
+            if "threshold" in node.tensors and node.op in LAYERS:
+                step.events.append(("pack", node))
+                return step
+            self._follow(step, node.outputs[0], groups)
+            return step
+        source = self.resolve(node.inputs[0]) if node.inputs else ""
+        if isinstance(self.kinds.get(source), FloatMap | Vector):
+            step = FusedStep(source)
+            if node.op == "sign" and self._can_pack(node, 1):
+                self._take(step, node, "pack", source)
+                return step
+            if self._can_follow(node, source):
+                self._take(step, node, "node", source)
+                self._follow(step, node.outputs[0], 1)
+                return step
+        self._taken.add(node.name)
+        return LoneNode(node, {self.resolve(value) for value in node.inputs})
+
+    def _take(self, step: FusedStep, node: Node, event: str, value: str | None = None) -> None:
+        self._taken.add(node.name)
+        step.others[node.name] = [v for v in map(self.resolve, node.inputs) if v != value]
+        step.nodes.append(node)
+        step.events.append((event, node))
+
+    def _groups(self, node: Node) -> int:
+        return int(node.attrs.get("groups", 1)) if node.op in LAYERS else 1
+
+    def _can_be_root(self, node: Node) -> bool:
+        """Everything but thresholds whose bits do not fall on whole units."""
+        if node.op in LAYERS and "threshold" in node.tensors:
+            channels = self.tensors[node.tensors["weight"]].shape[0]
+            groups = self._groups(node)
+            aligned = groups == 1 or channels // groups % LANES == 0
+            return aligned and packs_whole_words(channels, int(node.attrs.get("out_groups", 1)))
+        return True
+
+    def _can_pack(self, node: Node, groups: int) -> bool:
+        channels = extent(self.kinds[node.inputs[0]])[0]
+        aligned = groups == 1 or channels // groups % LANES == 0
+        return aligned and packs_whole_words(channels, int(node.attrs["groups"]))
+
+    def _follow(self, step: FusedStep, value: str, groups: int) -> None:
+        """Take along what reads a value that is in cache, as far as that goes."""
+        while True:
+            rest = []
+            for user in self._users.get(value, []):
+                if user.op == "sign" and self._can_pack(user, groups):
+                    self._take(step, user, "pack", value)
+                else:
+                    rest.append(user)
+            following = next((user for user in rest if self._can_follow(user, value)), None)
+            if value in self.wanted or len(rest) > (following is not None):
+                step.events.append(("write", value))
+            if following is None:
+                return
+            self._take(step, following, "node", value)
+            value = following.outputs[0]
+
+    def _can_follow(self, node: Node, value: str) -> bool:
+        """Whether a node can run on blocks of `value`, all else that it reads being in memory."""
+        inputs = [self.resolve(v) for v in node.inputs]
+        if node.op in CHANNELWISE or node.op == "scale_map":
+            return True
+        if node.op not in JOINING:
+            return False
+        others = [v for v in inputs if v != value]
+        if len(others) != len(inputs) - 1 or not self._ready.issuperset(others):
+            return False
+        if node.op == "add":  # from left to right: only the first two commute
+            return value in inputs[:2]
+        if node.op == "weighted_sum":
+            return value == inputs[0]
+        channels, factors = (extent(self.kinds[v])[0] for v in inputs)
+        return value == inputs[0] and factors in (1, channels)

@@ -1,0 +1,40 @@
+"""Passes that run as one: the value stays in a register from the layer's sums to its map and bits."""
+
+from bnn_tasks.runtime.program.table import Cell
+from bnn_tasks.runtime.simd import record as r
+
+Pass = tuple[int, *tuple[Cell, ...]]
+
+# What a finishing pass replaces, longest first.
+FINISHES = (
+    ((r.COUNTED, r.ADD_MAP, r.PRELU), r.FINISH_COUNTED_ADD_PRELU),
+    ((r.COUNTED, r.ADD_MAP), r.FINISH_COUNTED_ADD),
+    ((r.ADD_MAP, r.PRELU), r.FINISH_ADD_PRELU),
+    ((r.ADD_MAP,), r.FINISH_ADD),
+    ((), r.FINISH),
+)
+
+
+def merged(passes: list[Pass], whole: bool) -> list[Pass]:
+    """The same passes, fewer.
+
+    A layer's sums take a BatchNorm that follows along; the end of a layer, where the same value is packed and written,
+    is one pass.
+
+    Args:
+        passes: in order.
+        whole: whether the lanes of all blocks are channels, and the bits of all blocks fill words.
+    """
+    out = list(passes)
+    if [kind for kind, *_ in out[:2]] == [r.COUNTED, r.SCALE_SHIFT]:
+        out[:2] = [(*out[0][:4], *out[1][1:])]
+    kinds = [kind for kind, *_ in out]
+    if not whole or kinds[-2:] != [r.PACK, r.WRITE]:
+        return out
+    for pattern, finish in FINISHES:
+        start = len(out) - 2 - len(pattern)
+        if start >= 0 and tuple(kinds[start:-2]) == pattern:
+            cells = [cell for kind, *rest in out[start:-2] for cell in (rest[:1] if kind == r.ADD_MAP else rest)]
+            (_, *pack), (_, *write) = out[-2:]
+            return [*out[:start], (finish, *cells, *write, *pack)]
+    return out

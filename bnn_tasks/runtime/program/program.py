@@ -1,0 +1,241 @@
+"""A graph at one input size, compiled to steps."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bnn_tasks.runtime.graph import Graph, Node
+from bnn_tasks.runtime.kinds import BitMap, BitVector, FloatMap, Kind, PatchBits, Vector
+from bnn_tasks.runtime.kinds import Boxes
+from bnn_tasks.runtime.ops import OPS
+from bnn_tasks.runtime.plan import node_tensors
+from bnn_tasks.runtime.program.encode import StepEncoder, Store
+from bnn_tasks.runtime.program.fuse import FusedStep, Fuser, LoneNode
+from bnn_tasks.runtime.program.memory import place_values, round_up
+from bnn_tasks.runtime.program.table import InArena, Table
+from bnn_tasks.runtime.simd import record as r
+
+FIXED = FloatMap | BitMap | PatchBits | Vector | BitVector | Boxes
+DTYPES = {BitMap: np.uint64, PatchBits: np.uint64, BitVector: np.uint64}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Steps of the table that run one after the other: [first, last)."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Lone:
+    """A node that runs by its reference operation, and which of its values native steps read."""
+
+    node: Node
+    stored: tuple[str, ...]
+
+
+@dataclass
+class Program:
+    """What to run, and where everything lies.
+
+    Attributes:
+        items: in order.
+        steps: of the table.
+        labels: of each step of the table, the names of its nodes.
+        places: bytes from the arena's start, by value; aliases included.
+        kinds: of all values.
+        arena_bytes: of activations and scratch.
+        scratch: bytes from the arena's start.
+        scratch_bytes: of one thread.
+        input_step: index of the step that reads the image.
+    """
+
+    items: list[Run | Lone]
+    kinds: Mapping[str, Kind]
+    places: Mapping[str, InArena]
+    arena_bytes: int
+    scratch: int
+    scratch_bytes: int
+    threads: int
+    steps: Table
+    labels: list[FusedStep | None]
+    _tables: list[tuple[int, Table, Table]] = field(default_factory=list)
+    _bound: tuple[int, np.ndarray, list[np.ndarray]] | None = None
+
+    def bind(self, arena: int) -> np.ndarray:
+        """The table for an arena at an address; bound anew only when the address changes."""
+        if self._bound is None or self._bound[0] != arena:
+            table = self.steps.bind(arena)
+            kept = []
+            for index, blocks, passes in self._tables:
+                for cell, rows in ((r.BLOCK_TABLE, blocks.bind(arena)), (r.PASSES, passes.bind(arena))):
+                    table[index, cell] = rows.ctypes.data
+                    kept.append(rows)
+            self._bound = (arena, table, kept)
+        return self._bound[1]
+
+    def view(self, arena: np.ndarray, value: str) -> np.ndarray:
+        """A value in the arena."""
+        kind = self.kinds[value]
+        assert isinstance(kind, FIXED)
+        start = self.places[value].offset
+        dtype = DTYPES.get(type(kind), np.float32)
+        return arena[start : start + kind.nbytes].view(dtype).reshape(kind.shape)
+
+
+def compile_program(
+    graph: Graph,
+    tensors: Mapping[str, np.ndarray],
+    kinds: Mapping[str, Kind],
+    wanted: Iterable[str],
+    store: Store,
+    threads: int,
+) -> Program:
+    """Fuse, lay out memory, encode.
+
+    Args:
+        graph: checked.
+        tensors: of the file.
+        kinds: of all values, at one input size.
+        wanted: values that must lie in memory at the end.
+        store: of the file.
+        threads: that will run it.
+    """
+    fuser = Fuser(graph, tensors, kinds, wanted)
+    steps = fuser.steps()
+    image, normalizer = _image(graph, steps, fuser.wanted)
+    if normalizer is not None:
+        steps = steps[1:]
+    births, deaths = {image: 0}, {image: 0}
+    native: set[str] = {image}
+    for index, step in enumerate(steps, start=1):
+        for value in step.writes:
+            births[value] = deaths[value] = index
+        for value in step.reads:
+            deaths[value] = max(deaths[value], index)
+        if isinstance(step, FusedStep):
+            native.update(step.writes, step.reads)
+    for value in fuser.wanted:
+        deaths[value] = len(steps) + 1
+    sizes = {value: _nbytes(kinds[value]) for value in native & births.keys()}
+    instead = {}
+    for index, step in enumerate(steps, start=1):
+        for value, other in _overwritten(step, kinds):
+            if deaths[other] == index and other in sizes:
+                instead[value] = instead.get(other, other)
+                deaths[instead[value]] = deaths[value]
+    offsets, total = place_values({v: size for v, size in sizes.items() if v not in instead}, births, deaths)
+    places = {value: InArena(offsets[instead.get(value, value)]) for value in sizes}
+    places |= {alias: places[value] for alias, value in fuser.aliases.items() if value in places}
+    table, tables, labels, items = Table(r.CELLS), [], [], []
+    gathered = 0
+    table.add(_image_row(graph, image, normalizer, tensors, kinds, places))
+    labels.append(None)
+    items.append(Run(0, 1))
+    for step in steps:
+        if isinstance(step, LoneNode):
+            items.append(Lone(step.node, tuple(v for v in step.node.outputs if v in sizes)))
+            continue
+        encoder = StepEncoder(step, tensors, kinds, places, store, threads)
+        encoder.encode()
+        tables.append((len(table), encoder.blocks, encoder.passes))
+        gathered = max(gathered, encoder.gathered)
+        if isinstance(items[-1], Run):
+            items[-1] = Run(items[-1].first, len(table) + 1)
+        else:
+            items.append(Run(len(table), len(table) + 1))
+        table.add(encoder.cells)
+        labels.append(step)
+    scratch_bytes = round_up(r.GATHERED + gathered)
+    return Program(
+        items, kinds, places, total + threads * scratch_bytes, total, scratch_bytes, threads, table, labels, tables
+    )
+
+
+def _overwritten(step: FusedStep | LoneNode, kinds: Mapping[str, Kind]) -> list[tuple[str, str]]:
+    """A real map that a step writes, with one that it adds or multiplies place by place and could write it over.
+
+    The map that a residual sum grows in then stays in cache from layer to layer.
+    """
+    if isinstance(step, LoneNode):
+        return []
+    written = [item for event, item in step.events if event == "write" and isinstance(item, str)]
+    root = step.nodes[0].name if step.source is None else None
+    windows = step.others[root][:1] if root is not None else []
+    read = [value for values in step.others.values() for value in values if value not in windows]
+    if step.source is not None:
+        read.append(step.source)
+    fitting = [other for other in dict.fromkeys(read) if len(written) == 1 and kinds[other] == kinds[written[0]]]
+    return [(written[0], other) for other in fitting[:1]]
+
+
+def compile_sums(
+    node: Node, tensors: Mapping[str, np.ndarray], kind: Kind, store: Store, threads: int
+) -> Program:
+    """One binary layer, from packed signs to its integer sums, int32 in the place of its real output."""
+    (x, *_), (y,) = node.inputs, node.outputs
+    kinds: dict[str, Kind] = {x: kind, y: _sums_kind(node, tensors, kind)}
+    offset = round_up(_nbytes(kinds[x]))
+    places = {x: InArena(0), y: InArena(offset)}
+    step = FusedStep(None, [node], [("node", node), ("sums", y)])
+    encoder = StepEncoder(step, tensors, kinds, places, store, threads)
+    encoder.encode()
+    table = Table(r.CELLS)
+    table.add(encoder.cells)
+    scratch, stride = offset + round_up(_nbytes(kinds[y])), round_up(r.GATHERED + encoder.gathered)
+    tables = [(0, encoder.blocks, encoder.passes)]
+    return Program([], kinds, places, scratch + threads * stride, scratch, stride, threads, table, [step], tables)
+
+
+def _sums_kind(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind) -> Kind:
+    roles = node_tensors(node, dict(tensors))
+    attrs = {name: value for name, value in node.attrs.items() if name != "out_groups"}
+    (made,) = OPS[node.op].infer([kind], attrs, {"weight": roles["weight"]})
+    return made
+
+
+def _nbytes(kind: Kind) -> int:
+    assert isinstance(kind, FIXED)
+    return kind.nbytes
+
+
+def _image(graph: Graph, steps: list[FusedStep | LoneNode], wanted: set[str]) -> tuple[str, Node | None]:
+    """The value that the image is read to, and the node that normalises it on the way, if one alone reads it."""
+    name = graph.input_name
+    readers = [step for step in steps if name in step.reads]
+    if len(readers) == 1 and readers[0] is steps[0] and name not in wanted:
+        step = readers[0]
+        if isinstance(step, FusedStep) and [event for event, _ in step.events] == ["node", "write"]:
+            (node,) = step.nodes
+            if node.op == "normalize":
+                return node.outputs[0], node
+    return name, None
+
+
+def _image_row(
+    graph: Graph,
+    image: str,
+    normalizer: Node | None,
+    tensors: Mapping[str, np.ndarray],
+    kinds: Mapping[str, Kind],
+    places: Mapping[str, InArena],
+) -> dict[int, Any]:
+    kind = kinds[image]
+    assert isinstance(kind, FloatMap)
+    height, width, channels = kind.shape
+    mean, std = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+    if normalizer is not None:
+        given = node_tensors(normalizer, dict(tensors))
+        mean, std = (np.ascontiguousarray(np.broadcast_to(given[key], channels)) for key in ("mean", "std"))
+    return {
+        r.KIND: r.IMAGE,
+        r.POSITIONS: height * width,
+        r.WIDTH: width,
+        r.CHANNELS: channels,
+        r.OUT: places[image],
+        r.MEAN: mean,
+        r.STD: std,
+    }
