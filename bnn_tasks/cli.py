@@ -102,6 +102,38 @@ def profile(arguments: Sequence[str]) -> None:
         print(profile_training(options.path, size))
 
 
+def bench(arguments: Sequence[str]) -> None:
+    """``bnn-tasks bench MODEL.safetensors``: an artifact against the float net of its shapes in other engines.
+
+    Args:
+        arguments: the words after ``bench``.
+    """
+    parser = argparse.ArgumentParser("bnn-tasks bench", description=_first_line(bench))
+    parser.add_argument("model", nargs="?", help="an artifact that export wrote")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--layers", action="store_true", help="where the model's time goes, step by step; needs no peer")
+    what.add_argument("--convolutions", action="store_true", help="single layers of ResNet-18 instead of a model")
+    parser.add_argument(
+        "--against",
+        default="torch,onnxruntime,openvino",
+        help="peers, separated by commas: torch, onnxruntime, openvino, or one precision of one, as openvino-int8; or none",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="threads that each may use (default 1)")
+    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="input size; default: the model's first")
+    parser.add_argument(
+        "--repeats", type=int, default=15, help="rounds, in each of which every peer has a turn (default 15)"
+    )
+    parser.add_argument("--images", help="folder of pictures to run instead of noise; the first few by name")
+    parser.add_argument(
+        "--float-net", help="an artifact of a float net for the peers, instead of the model's float twin"
+    )
+    parser.add_argument("--json", help="file to write the figures to")
+    options = parser.parse_args(arguments)
+    from bnn_tasks.bench.command import run_bench
+
+    print(run_bench(options))
+
+
 def methods(arguments: Sequence[str]) -> None:
     """``bnn-tasks methods``: the binarisation methods that a config can name, and what each is made of.
 
@@ -119,6 +151,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "export": export,
     "run": run,
     "profile": profile,
+    "bench": bench,
     "methods": methods,
 }
 
@@ -129,6 +162,7 @@ USAGE = """usage: bnn-tasks VERB ...
   export                            CKPT --out MODEL.safetensors            write the artifact of a trained net
   run                               MODEL.safetensors IMAGES... --out DIR   detect or classify through XNOR and popcount
   profile                           CONFIG_OR_CKPT_OR_MODEL                 what is binary, and what it costs
+  bench                             MODEL | --layers MODEL | --convolutions  time it against other engines
   methods                                                                   what `method` may be in a config
 
 bnn-tasks VERB --help says more."""

@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     ),
     # runtime: drawing and reading pictures; binary: what telemetry measures.
     "callbacks": ({"tasks", "runtime", "binary"}, {"torch", "lightning", "matplotlib", "PIL"}),
+    "bench": ({"runtime"}, {"torch", "onnxruntime", "openvino", "nncf"}),
     "export": ({"binary", "backbones", "models", "runtime"}, {"torch"}),
 }
 # The command line may use anything public; it alone knows the whole.

@@ -79,7 +79,7 @@ class Engine:
         return self._plans[size]
 
     def run(self, image: np.ndarray, wanted: Iterable[str]) -> dict[str, Any]:
-        """Wanted values for one float32 [H, W, C] image of any strides.
+        """Wanted values for one [H, W, C] image of any strides, float32, or uint8 that stands for [0, 1].
 
         Raises:
             ValueError: a value without a sign, or boxes that are no numbers; names the node.
@@ -97,6 +97,8 @@ class Engine:
         """What `run` gives, by the reference operations alone."""
         wanted = list(wanted)
         context = Context(image.shape[0], image.shape[1])
+        if image.dtype == np.uint8:
+            image = image.astype(np.float32) / np.float32(255)
         values: dict[str, Any] = {self.graph.input_name: np.ascontiguousarray(image)}
         for step in schedule(self.graph, wanted):
             node = step.node

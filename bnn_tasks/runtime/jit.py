@@ -1,8 +1,10 @@
 """How kernels are compiled: lazily, by numba, with a disk cache in the user's cache folder."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,23 @@ _numba: Any = numba.config  # its names come from the environment, which type ch
 logger = logging.getLogger(__name__)
 
 
+@cache
+def _sources() -> str:
+    """Digest of the kernels' sources: numba itself looks at a function's own file, not at what it calls in others."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*here.glob("simd/*.py"), here / "suppression.py", here / "jit.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def cache_folder() -> str:
-    """NUMBA_CACHE_DIR where set, else `bnn_tasks` in the user's cache folder (XDG base directory rule)."""
+    """A folder for these sources: in NUMBA_CACHE_DIR where set, else in `bnn_tasks` in the user's cache folder.
+
+    The user's cache folder follows the XDG base directory rule. Numba keeps apart what it compiled for other machines.
+    """
     user = os.environ.get("XDG_CACHE_HOME") or str(Path("~").expanduser() / ".cache")
-    return _numba.CACHE_DIR or str(Path(user) / "bnn_tasks")
+    return str(Path(_numba.CACHE_DIR or Path(user) / "bnn_tasks") / _sources())
 
 
 def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:

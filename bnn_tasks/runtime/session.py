@@ -43,8 +43,8 @@ class Session:
         self.path = os.fspath(path)
         self.threads = threads
         self.graph, tensors = load(path)
-        self._engine = Engine(self.path, self.graph, tensors, threads)
-        self._outputs = tuple(dict.fromkeys(leaves(self.graph.outputs)))
+        self.engine = Engine(self.path, self.graph, tensors, threads)
+        self.outputs = tuple(dict.fromkeys(leaves(self.graph.outputs)))
         self._check_classes()
 
     def _check_classes(self) -> None:
@@ -75,7 +75,7 @@ class Session:
     @property
     def peak_bytes(self) -> int:
         """Weights at work and, for the largest declared input size, the most activation bytes alive at once."""
-        return self._engine.peak_bytes
+        return self.engine.peak_bytes
 
     def plan(self, height: int, width: int) -> Plan:
         """Kinds, memory and work at an input size, remembered.
@@ -90,7 +90,7 @@ class Session:
         Raises:
             ValueError: the network cannot run at this size; says the smallest one where it is too small.
         """
-        return self._engine.plan(height, width)
+        return self.engine.plan(height, width)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Any]:
         """Detect or classify: resize, network, decode, back to image pixels.
@@ -112,7 +112,7 @@ class Session:
         found: list[Any] = []
         for image in images:
             canvas, placement = resize.fit(image)
-            values = self._engine.run(canvas.astype(np.float32) / np.float32(255), self.graph.results)
+            values = self.engine.run(canvas, self.graph.results)
             results = [values[name] for name in self.graph.results]
             if self.graph.detections is None:
                 found.append(Classification(results[0]))
@@ -142,7 +142,7 @@ class Session:
             name: np.empty((len(x), *public_shape(kinds[name])), np.float32) for name in leaves(self.graph.outputs)
         }
         for index, image in enumerate(x):
-            values = self._engine.run(image.transpose(1, 2, 0), self._outputs)
+            values = self.engine.run(image.transpose(1, 2, 0), self.outputs)
             for name, array in stacked.items():
                 array[index] = to_public(values[name], kinds[name])
         return _nest(self.graph.outputs, stacked)
@@ -163,7 +163,7 @@ class Session:
             raise ValueError(f"Expected `x` to be a float32 array of shape ({self.graph.channels}, H, W).")
         kinds = self.plan(*x.shape[1:]).kinds
         everything = [self.graph.input_name, *(value for node in self.nodes for value in node.outputs)]
-        values = self._engine.run(x.transpose(1, 2, 0), everything)
+        values = self.engine.run(x.transpose(1, 2, 0), everything)
         return {name: to_public(value, kinds[name]) for name, value in values.items()}
 
     def accumulate(self, node_name: str, signs: np.ndarray) -> np.ndarray:
@@ -182,7 +182,7 @@ class Session:
         binary = {node.name: node for node in self.nodes if OPS[node.op].binary}
         if node_name not in binary:
             raise ValueError(f"Expected `node_name` to be one of {list(binary)}, but got {node_name!r}.")
-        return self._engine.accumulate(binary[node_name], signs)
+        return self.engine.accumulate(binary[node_name], signs)
 
     def warm_up(self, size: tuple[int, int] | None = None) -> None:
         """Compile, or read from the cache, every kernel the network needs, by running it on zeros.
@@ -197,8 +197,8 @@ class Session:
             raise ValueError(f"{self.path}: Expected `size`, since the artifact declares none.")
         height, width = size if size is not None else self.graph.resize["sizes"][0]  # type: ignore[index]
         image = np.zeros((height, width, self.graph.channels), np.float32)
-        self._engine.run(image, self._outputs)
-        self._engine.run(image, self.graph.results)
+        self.engine.run(image, self.outputs)
+        self.engine.run(image, self.graph.results)
 
 
 def cores() -> int:

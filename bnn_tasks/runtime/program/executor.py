@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ class Executor:
             yield
 
     def run(self, image: np.ndarray, kinds: Mapping[str, Kind], wanted: Iterable[str]) -> dict[str, Any]:
-        """Values for one float32 [H, W, C] image, of any strides; each is a copy.
+        """Values for one [H, W, C] image of any strides, float32, or uint8 that stands for [0, 1]; each is a copy.
 
         Raises:
             GraphError: a value whose sign is taken is NaN; names the node.
@@ -82,21 +83,34 @@ class Executor:
             self._native(program, program.bind(self._arena.ctypes.data), Run(0, 1))
             return program.view(self._arena, node.outputs[0]).view(np.int32).copy()
 
-    def _run(self, image: np.ndarray, kinds: Mapping[str, Kind], wanted: list[str]) -> dict[str, Any]:
+    def run_timed(self, image: np.ndarray, kinds: Mapping[str, Kind], wanted: Iterable[str]) -> list[float]:
+        """Seconds of every step, each started alone; results are thrown away."""
+        seconds: list[float] = []
+        with self._alone():
+            self._run(image, kinds, list(wanted), seconds)
+        return seconds
+
+    def _run(
+        self, image: np.ndarray, kinds: Mapping[str, Kind], wanted: list[str], seconds: list[float] | None = None
+    ) -> dict[str, Any]:
         program = self.program(image.shape[0], image.shape[1], kinds, wanted)
         table = self._ready(program)
         table[0, [r.X, r.STRIDE_Y, r.STRIDE_X, r.STRIDE_C]] = image.ctypes.data, *image.strides
+        table[0, r.BYTES] = image.dtype == np.uint8
         context = Context(image.shape[0], image.shape[1])
         loose: dict[str, Any] = {}
 
         def value(name: str) -> Any:
             return loose[name] if name in loose else program.view(self._arena, name)
 
-        for item in program.items:
+        for item in program.items if seconds is None else program.singly():
+            begin = time.perf_counter()
             if isinstance(item, Run):
                 self._native(program, table, item)
             else:
                 self._lone(item, value, loose, context, program)
+            if seconds is not None:
+                seconds.append(time.perf_counter() - begin)
         return {name: np.array(value(name)) for name in wanted}
 
     def _ready(self, program: Program) -> np.ndarray:

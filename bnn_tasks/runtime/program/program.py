@@ -77,6 +77,14 @@ class Program:
             self._bound = (arena, table, kept)
         return self._bound[1]
 
+    def singly(self) -> list[Run | Lone]:
+        """The items, every step of the table on its own."""
+        return [
+            single
+            for item in self.items
+            for single in ([Run(i, i + 1) for i in range(item.first, item.last)] if isinstance(item, Run) else [item])
+        ]
+
     def view(self, arena: np.ndarray, value: str) -> np.ndarray:
         """A value in the arena."""
         kind = self.kinds[value]
@@ -238,4 +246,5 @@ def _image_row(
         r.OUT: places[image],
         r.MEAN: mean,
         r.STD: std,
+        r.VALUES: ((np.arange(256, dtype=np.float32) / np.float32(255) - mean[:, None]) / std[:, None]),
     }

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from bnn_tasks.runtime.program.memory import aligned
-from bnn_tasks.runtime.simd.kernels import run_steps
+from bnn_tasks.runtime.simd.execute import run_steps
 
 Job = tuple[int, int, int, int, int] | None
 

@@ -16,7 +16,7 @@ def _reader(kind: Any, result: Any, align: int) -> Any:
     def read(typingctx: Any, address: Any) -> Any:
         def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
             value = load(b, kind, args[0], align)
-            return b.sext(value, I64) if kind is I32 else value
+            return b.sext(value, I64) if kind is I32 else b.zext(value, I64) if kind is I8 else value
 
         return result(types.int64), codegen
 
@@ -25,6 +25,7 @@ def _reader(kind: Any, result: Any, align: int) -> Any:
 
 read_i64 = _reader(I64, types.int64, 8)
 read_i32 = _reader(I32, types.int64, 4)
+read_u8 = _reader(I8, types.int64, 1)
 read_f32 = _reader(F32, types.float32, 4)
 
 
@@ -126,6 +127,7 @@ __all__ = [
     "read_f32",
     "read_i32",
     "read_i64",
+    "read_u8",
     "write_f32",
     "write_i64",
 ]

@@ -1,0 +1,132 @@
+"""What the contenders work on, as files in one folder a net: inputs, the values they are judged by, float models."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnn_tasks.bench.simplify import float_net, raw_outputs
+from bnn_tasks.runtime import Session
+from bnn_tasks.runtime.format import load
+
+EXAMPLES = "examples.npz"  # `x0`, `x1`, …: [H, W, C], uint8 canvases of a detector, else float32
+FED = "fed.npz"  # `x0`, …: the same as the float twin takes them, float32 and normalised
+EXPECTED = "expected.npz"  # `y0`, `y1`, …: the twin's outputs for the first example, (1, …)
+ACTUAL = "actual.npz"  # `0/name`, …: the artifact's own raw outputs, (C, H, W) or (C,); maps of a detector [H, W, C]
+
+
+@dataclass(frozen=True)
+class Net:
+    """One net to time.
+
+    Attributes:
+        name: for the table.
+        artifact: its file.
+        float_artifact: the file whose float twin the peers run; the artifact itself, or a float net's.
+        folder: where the material is.
+        size: (height, width) of the input, pixels.
+        detector: whether time runs from a picture to its detections; else from a float tensor to raw outputs.
+    """
+
+    name: str
+    artifact: str
+    float_artifact: str
+    folder: str
+    size: tuple[int, int]
+    detector: bool
+
+    def path(self, name: str) -> Path:
+        """A file of the material."""
+        return Path(self.folder) / name
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "Net":
+        """The inverse of `to_dict`, after JSON."""
+        return Net(**values | {"size": tuple(values["size"])})
+
+
+def write_examples(net: Net, session: Session, examples: Sequence[np.ndarray]) -> None:
+    """Store the inputs and what the artifact makes of them.
+
+    Args:
+        net: whose folder exists.
+        session: on its artifact.
+        examples: [H, W, C]; uint8 for a detector, else float32.
+    """
+    _save(net.path(EXAMPLES), {f"x{index}": x for index, x in enumerate(examples)})
+    # Here and not in the peers' processes, whose memory is measured: they need not open the artifact.
+    mean, std = _normalisation(net)
+    _save(net.path(FED), {f"x{index}": (to_float(x) - mean) / std for index, x in enumerate(examples)})
+    actual = {}
+    for index, x in enumerate(examples):
+        values = session.values(np.ascontiguousarray(to_float(x).transpose(2, 0, 1)))
+        for name in raw_outputs(session.graph):
+            value = values[name]
+            actual[f"{index}/{name}"] = np.ascontiguousarray(value.transpose(1, 2, 0)) if net.detector else value
+    _save(net.path(ACTUAL), actual)
+
+
+def to_float(x: np.ndarray) -> np.ndarray:
+    """Float32; bytes become numbers in [0, 1]."""
+    return x.astype(np.float32) / np.float32(255) if x.dtype == np.uint8 else x
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # the stubs take every key for `allow_pickle`
+
+
+def _normalisation(net: Net) -> tuple[np.ndarray, np.ndarray]:
+    floats = float_net(*load(net.float_artifact))
+    if floats.mean is None or floats.std is None:
+        return np.zeros(1, np.float32), np.ones(1, np.float32)
+    return floats.mean, floats.std
+
+
+def read_examples(net: Net) -> list[np.ndarray]:
+    """The inputs."""
+    return _read(net, EXAMPLES)
+
+
+def read_fed(net: Net) -> list[np.ndarray]:
+    """The inputs as the float twin takes them: float32 [H, W, C], normalised."""
+    return _read(net, FED)
+
+
+def _read(net: Net, name: str) -> list[np.ndarray]:
+    with np.load(net.path(name)) as file:
+        return [file[f"x{index}"] for index in range(len(file.files))]
+
+
+def read_actual(net: Net, index: int) -> dict[str, np.ndarray]:
+    """The artifact's own raw outputs for one input, by name."""
+    with np.load(net.path(ACTUAL)) as file:
+        head = f"{index}/"
+        return {name.removeprefix(head): file[name] for name in file.files if name.startswith(head)}
+
+
+def read_expected(net: Net) -> list[np.ndarray]:
+    """The twin's outputs for the first input."""
+    with np.load(net.path(EXPECTED)) as file:
+        return [file[f"y{index}"] for index in range(len(file.files))]
+
+
+def write_expected(net: Net, outputs: Sequence[np.ndarray]) -> None:
+    """Store the twin's outputs for the first input.
+
+    Args:
+        net: whose folder exists.
+        outputs: (1, …) each.
+    """
+    _save(net.path(EXPECTED), {f"y{index}": y for index, y in enumerate(outputs)})
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON."""
+    path.write_text(json.dumps(values, indent=1), "utf-8")

@@ -1,0 +1,114 @@
+"""`bnn-tasks bench` in-process: a run from end to end, and what it says about bad input."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import tiny_detector, tiny_net
+from PIL import Image
+
+from bnn_tasks.bench.machine import cores
+from bnn_tasks.bench.whole import bench
+from bnn_tasks.cli import main
+from bnn_tasks.runtime.format import save
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> str:
+    save(tmp_path / "net.safetensors", *tiny_detector())
+    return str(tmp_path / "net.safetensors")
+
+
+def stopped(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must end with status 2 and one line on stderr; the line."""
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", *arguments])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def test_a_detector_from_end_to_end(detector: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for name, size in (("a.png", (40, 90)), ("b.jpg", (64, 64))):
+        Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(tmp_path / "pictures" / name)
+    file = tmp_path / "figures.json"
+    options = ["--against", "torch", "--repeats", "2", "--size", "48", "64", "--images", str(tmp_path / "pictures")]
+    main(["bench", detector, *options, "--json", str(file)])
+    text = capsys.readouterr().out
+    assert "net, 48×64, picture to detections" in text
+    assert "2 picture(s) in rotation, detections: " in text
+    (facts,) = json.loads(file.read_text())["nets"]
+    assert facts["artifact_bytes"] == Path(detector).stat().st_size
+    rows = {row["contender"]: row for row in facts["contenders"]}
+    assert set(rows) == {"bnn_tasks", "torch-fp32"}
+    assert rows["torch-fp32"]["ratio"] > 0
+    assert rows["torch-fp32"]["peak"] > rows["bnn_tasks"]["peak"] > 0
+
+
+def test_a_float_net_beside_it(tmp_path: Path) -> None:
+    graph, tensors = tiny_net()
+    save(tmp_path / "net.safetensors", graph, tensors)
+    report = bench(
+        tmp_path / "net.safetensors",
+        ["torch"],
+        size=(16, 16),
+        rounds=1,
+        float_model=tmp_path / "net.safetensors",
+        turn_seconds=0.001,
+    )
+    assert [result.error for result in report.results] == [None, None]
+
+
+def test_without_peers_and_without_torch(detector: str) -> None:
+    """The runtime's own install times itself, and says what the peers need."""
+    code = f"""
+import sys
+for name in ("torch", "onnx", "onnxruntime", "openvino", "nncf"):
+    sys.modules[name] = None
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if sys.modules.get(name, 1) is None else found(name, *more)
+from bnn_tasks.cli import main
+main(["bench", {detector!r}, "--repeats", "1"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "no figure" in line]
+    assert len(lines) == 6
+    assert all("needs torch" in line and "pip install 'bnn-tasks[bench]'" in line for line in lines)
+    assert "  bnn_tasks " in done.stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed (extra [bench])")
+def test_importing_the_command_starts_no_engine() -> None:
+    code = "import bnn_tasks.bench.command, sys; print([m for m in ('torch', 'onnxruntime', 'openvino') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_bad_input(detector: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "missing.safetensors" in stopped([str(tmp_path / "missing.safetensors")], capsys)
+    (tmp_path / "text.safetensors").write_text("no artifact")
+    assert "safetensors" in stopped([str(tmp_path / "text.safetensors")], capsys)
+    line = stopped([detector, "--against", "torch,tvm"], capsys)
+    assert "'tvm'" in line
+    assert "openvino-int8" in line
+    for threads in (0, cores() + 1):
+        assert f"[1, {cores()}]" in stopped([detector, "--threads", str(threads)], capsys)
+    assert "at least 1" in stopped([detector, "--repeats", "0"], capsys)
+    assert "at least 1 px" not in stopped([detector, "--size", "0", "5", "--against", "none"], capsys)
+    assert "either" in stopped([], capsys)
+    assert "either" in stopped([detector, "--convolutions"], capsys)
+    assert "folder that exists" in stopped([detector, "--json", str(tmp_path / "no" / "file.json")], capsys)
+    assert "no_pictures" in stopped([detector, "--against", "none", "--images", str(tmp_path / "no_pictures")], capsys)
+    (tmp_path / "empty").mkdir()
+    assert "found none" in stopped([detector, "--against", "none", "--images", str(tmp_path / "empty")], capsys)
+    save(tmp_path / "any.safetensors", *tiny_net())
+    assert "--size H W" in stopped([str(tmp_path / "any.safetensors")], capsys)
+    assert "missing" in stopped([detector, "--float-net", str(tmp_path / "missing.safetensors")], capsys)
