@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnn_tasks.runtime.program.layers import Windows
+
 
 @dataclass(frozen=True)
 class Borders:
@@ -25,29 +27,20 @@ def _axis(size: int, out: int, kernel: int, stride: int, padding: int, dilation:
     return inside, classes.reshape(-1)
 
 
-def zero_padded(
-    bits: np.ndarray,
-    size: tuple[int, int],
-    out: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-) -> Borders:
+def zero_padded(bits: np.ndarray, windows: Windows, out: tuple[int, int]) -> Borders:
     """Bases where a tap outside counts 0 but was counted as bits 0: that made popcount(w) mismatches of it.
 
     accumulator = I·inside - 2·(mismatches - Σ over taps outside of popcount(w)).
 
     Args:
         bits: weights as 0 and 1, (O, I, kh, kw).
-        size: of the input.
-        out: of the output.
-        stride: of the windows.
-        padding: of the windows.
-        dilation: of the windows.
+        windows: of the layer.
+        out: height and width of the output.
     """
     kernel = bits.shape[2:]
     (rows, row_of), (columns, column_of) = (
-        _axis(size[i], out[i], kernel[i], stride[i], padding[i], dilation[i]) for i in (0, 1)
+        _axis(windows.size[i], out[i], kernel[i], windows.stride[i], windows.padding[i], windows.dilation[i])
+        for i in (0, 1)
     )
     ones = bits.sum(axis=1, dtype=np.int64)  # (O, kh, kw)
     inside = (rows[:, None, :, None] & columns[None, :, None, :]).reshape(-1, *kernel)

@@ -16,7 +16,7 @@ from bnn_tasks.runtime.kinds import Kind
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.ops.base import Context
 from bnn_tasks.runtime.ops.sign import refuse_nan
-from bnn_tasks.runtime.program.encode import Store
+from bnn_tasks.runtime.program.store import Store
 from bnn_tasks.runtime.program.memory import aligned
 from bnn_tasks.runtime.program.program import Lone, Program, Run, compile_program, compile_sums
 from bnn_tasks.runtime.program.threads import Crew
@@ -126,13 +126,15 @@ class Executor:
         for step, count in zip(program.labels[item.first : item.last], nans, strict=True):
             if count:
                 assert step is not None
-                name = next(item.name for event, item in step.events if event == "pack" and not isinstance(item, str))
+                name = next(node.name for event, node, _ in step.events if event == "pack" and node is not None)
                 try:
                     refuse_nan(int(count))
                 except GraphError as error:
                     raise GraphError(f"node `{name}` (sign): {error}") from error
 
-    def _lone(self, item: Lone, value: Callable[[str], Any], loose: dict[str, Any], context: Context, program: Program) -> None:
+    def _lone(
+        self, item: Lone, value: Callable[[str], Any], loose: dict[str, Any], context: Context, program: Program
+    ) -> None:
         node = item.node
         try:
             made = OPS[node.op].run([value(v) for v in node.inputs], node.attrs, self.prepare(node), context)

@@ -10,11 +10,17 @@ from bnn_tasks.runtime.kinds import WORD, BitMap, BitVector, FloatMap, Kind, Vec
 from bnn_tasks.runtime.plan import schedule
 from bnn_tasks.runtime.simd.ir import LANES
 
-LAYERS = frozenset({"conv2d", "linear", "binary_conv2d", "binary_linear", "binary_weight_conv2d", "binary_weight_linear"})
+LAYERS = frozenset(
+    {"conv2d", "linear", "binary_conv2d", "binary_linear", "binary_weight_conv2d", "binary_weight_linear"}
+)
 ROOTS = LAYERS | {"max_pool2d", "avg_pool2d", "global_avg_pool", "resize_nearest"}
 CHANNELWISE = frozenset({"normalize", "scale_shift", "relu", "hardtanh", "prelu"})
 JOINING = frozenset({"add", "multiply", "scale_map", "weighted_sum"})
 ALIASES = frozenset({"flatten"})
+
+
+# "node": an operation on the blocks. To memory: "write" a value, "sums" as integers, "pack" its signs, a layer's "threshold" bits.
+Event = tuple[str, Node | None, str]
 
 
 @dataclass
@@ -24,13 +30,13 @@ class FusedStep:
     Attributes:
         source: the value that is loaded, where the first node is no root; else None.
         nodes: in order; the first is the root where `source` is None.
-        events: what happens in order: ("node", node), ("write", value), ("pack", sign node).
+        events: what happens in order: (event, node, value made or written).
         others: by node's name, what it reads from memory besides the value in cache.
     """
 
     source: str | None
     nodes: list[Node] = field(default_factory=list)
-    events: list[tuple[str, Node | str]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     others: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -42,7 +48,7 @@ class FusedStep:
     @property
     def writes(self) -> list[str]:
         """Values that lie in memory when it is done."""
-        return [item if isinstance(item, str) else item.outputs[0] for kind, item in self.events if kind != "node"]
+        return [value for event, _, value in self.events if event != "node"]
 
 
 @dataclass
@@ -86,7 +92,9 @@ class Fuser:
         wanted: values that must lie in memory at the end.
     """
 
-    def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray], kinds: Mapping[str, Kind], wanted: Iterable[str]):
+    def __init__(
+        self, graph: Graph, tensors: Mapping[str, np.ndarray], kinds: Mapping[str, Kind], wanted: Iterable[str]
+    ):
         self.tensors, self.kinds, self.wanted = tensors, kinds, set(wanted)
         self.aliases: dict[str, str] = {}
         self._nodes = [step.node for step in schedule(graph, self.wanted)]
@@ -127,7 +135,7 @@ class Fuser:
             self._take(step, node, "node")
             groups = self._groups(node)
             if "threshold" in node.tensors and node.op in LAYERS:
-                step.events.append(("pack", node))
+                step.events.append(("threshold", node, node.outputs[0]))
                 return step
             self._follow(step, node.outputs[0], groups)
             return step
@@ -148,7 +156,7 @@ class Fuser:
         self._taken.add(node.name)
         step.others[node.name] = [v for v in map(self.resolve, node.inputs) if v != value]
         step.nodes.append(node)
-        step.events.append((event, node))
+        step.events.append((event, node, node.outputs[0]))
 
     def _groups(self, node: Node) -> int:
         return int(node.attrs.get("groups", 1)) if node.op in LAYERS else 1
@@ -178,7 +186,7 @@ class Fuser:
                     rest.append(user)
             following = next((user for user in rest if self._can_follow(user, value)), None)
             if value in self.wanted or len(rest) > (following is not None):
-                step.events.append(("write", value))
+                step.events.append(("write", None, value))
             if following is None:
                 return
             self._take(step, following, "node", value)

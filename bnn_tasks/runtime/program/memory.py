@@ -20,7 +20,9 @@ def aligned(size: int) -> np.ndarray:
     return raw[start : start + size]
 
 
-def place_values(sizes: Mapping[str, int], births: Mapping[str, int], deaths: Mapping[str, int]) -> tuple[dict[str, int], int]:
+def place_values(
+    sizes: Mapping[str, int], births: Mapping[str, int], deaths: Mapping[str, int]
+) -> tuple[dict[str, int], int]:
     """Offsets of values in an arena; the largest first, each at the lowest place that is free all its life.
 
     Args:

@@ -11,9 +11,10 @@ from bnn_tasks.runtime.kinds import BitMap, BitVector, FloatMap, Kind, PatchBits
 from bnn_tasks.runtime.kinds import Boxes
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.plan import node_tensors
-from bnn_tasks.runtime.program.encode import StepEncoder, Store
+from bnn_tasks.runtime.program.encode import Encoder
 from bnn_tasks.runtime.program.fuse import FusedStep, Fuser, LoneNode
 from bnn_tasks.runtime.program.memory import place_values, round_up
+from bnn_tasks.runtime.program.store import Store
 from bnn_tasks.runtime.program.table import InArena, Table
 from bnn_tasks.runtime.simd import record as r
 
@@ -140,6 +141,7 @@ def compile_program(
     places |= {alias: places[value] for alias, value in fuser.aliases.items() if value in places}
     table, tables, labels, items = Table(r.CELLS), [], [], []
     gathered = 0
+    encoder = Encoder(tensors, kinds, places, store, threads)
     table.add(_image_row(graph, image, normalizer, tensors, kinds, places))
     labels.append(None)
     items.append(Run(0, 1))
@@ -147,15 +149,14 @@ def compile_program(
         if isinstance(step, LoneNode):
             items.append(Lone(step.node, tuple(v for v in step.node.outputs if v in sizes)))
             continue
-        encoder = StepEncoder(step, tensors, kinds, places, store, threads)
-        encoder.encode()
-        tables.append((len(table), encoder.blocks, encoder.passes))
-        gathered = max(gathered, encoder.gathered)
+        encoded = encoder.encode(step)
+        tables.append((len(table), encoded.blocks, encoded.passes))
+        gathered = max(gathered, encoded.scratch)
         if isinstance(items[-1], Run):
             items[-1] = Run(items[-1].first, len(table) + 1)
         else:
             items.append(Run(len(table), len(table) + 1))
-        table.add(encoder.cells)
+        table.add(encoded.cells)
         labels.append(step)
     scratch_bytes = round_up(r.GATHERED + gathered)
     return Program(
@@ -170,7 +171,7 @@ def _overwritten(step: FusedStep | LoneNode, kinds: Mapping[str, Kind]) -> list[
     """
     if isinstance(step, LoneNode):
         return []
-    written = [item for event, item in step.events if event == "write" and isinstance(item, str)]
+    written = [value for event, _, value in step.events if event == "write"]
     root = step.nodes[0].name if step.source is None else None
     windows = step.others[root][:1] if root is not None else []
     read = [value for values in step.others.values() for value in values if value not in windows]
@@ -180,21 +181,18 @@ def _overwritten(step: FusedStep | LoneNode, kinds: Mapping[str, Kind]) -> list[
     return [(written[0], other) for other in fitting[:1]]
 
 
-def compile_sums(
-    node: Node, tensors: Mapping[str, np.ndarray], kind: Kind, store: Store, threads: int
-) -> Program:
+def compile_sums(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind, store: Store, threads: int) -> Program:
     """One binary layer, from packed signs to its integer sums, int32 in the place of its real output."""
     (x, *_), (y,) = node.inputs, node.outputs
     kinds: dict[str, Kind] = {x: kind, y: _sums_kind(node, tensors, kind)}
     offset = round_up(_nbytes(kinds[x]))
     places = {x: InArena(0), y: InArena(offset)}
-    step = FusedStep(None, [node], [("node", node), ("sums", y)])
-    encoder = StepEncoder(step, tensors, kinds, places, store, threads)
-    encoder.encode()
+    step = FusedStep(None, [node], [("node", node, y), ("sums", None, y)], {node.name: [x]})
+    encoded = Encoder(tensors, kinds, places, store, threads).encode(step)
     table = Table(r.CELLS)
-    table.add(encoder.cells)
-    scratch, stride = offset + round_up(_nbytes(kinds[y])), round_up(r.GATHERED + encoder.gathered)
-    tables = [(0, encoder.blocks, encoder.passes)]
+    table.add(encoded.cells)
+    scratch, stride = offset + round_up(_nbytes(kinds[y])), round_up(r.GATHERED + encoded.scratch)
+    tables = [(0, encoded.blocks, encoded.passes)]
     return Program([], kinds, places, scratch + threads * stride, scratch, stride, threads, table, [step], tables)
 
 
@@ -216,7 +214,7 @@ def _image(graph: Graph, steps: list[FusedStep | LoneNode], wanted: set[str]) ->
     readers = [step for step in steps if name in step.reads]
     if len(readers) == 1 and readers[0] is steps[0] and name not in wanted:
         step = readers[0]
-        if isinstance(step, FusedStep) and [event for event, _ in step.events] == ["node", "write"]:
+        if isinstance(step, FusedStep) and [event for event, *_ in step.events] == ["node", "write"]:
             (node,) = step.nodes
             if node.op == "normalize":
                 return node.outputs[0], node

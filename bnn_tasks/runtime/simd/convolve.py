@@ -16,7 +16,19 @@ SIGNED_0, SIGNED_1 = (positions for positions, _ in tiles.SIGNED_SHAPES)
 
 
 @kernel()
-def xnor_tiles(tile: int, n: int, addresses: int, w: int, rows: int, row: int, segments: int, segment: int, count: int, out: int, out_step: int) -> None:
+def xnor_tiles(
+    tile: int,
+    n: int,
+    addresses: int,
+    w: int,
+    rows: int,
+    row: int,
+    segments: int,
+    segment: int,
+    count: int,
+    out: int,
+    out_step: int,
+) -> None:
     """Mismatches of n windows with the weights of one tile's channels."""
     if tile == 0:
         for i in range(0, n, XNOR_0):
@@ -30,7 +42,19 @@ def xnor_tiles(tile: int, n: int, addresses: int, w: int, rows: int, row: int, s
 
 
 @kernel()
-def float_tiles(tile: int, n: int, addresses: int, w: int, rows: int, row: int, segments: int, segment: int, count: int, out: int, out_step: int) -> None:
+def float_tiles(
+    tile: int,
+    n: int,
+    addresses: int,
+    w: int,
+    rows: int,
+    row: int,
+    segments: int,
+    segment: int,
+    count: int,
+    out: int,
+    out_step: int,
+) -> None:
     """Sums of n windows with the real weights of one tile's channels."""
     if tile == 0:
         for i in range(0, n, FLOAT_0):
@@ -50,7 +74,19 @@ def float_tiles(tile: int, n: int, addresses: int, w: int, rows: int, row: int, 
 
 
 @kernel()
-def signed_tiles(tile: int, n: int, addresses: int, w: int, rows: int, row: int, segments: int, segment: int, count: int, out: int, out_step: int) -> None:
+def signed_tiles(
+    tile: int,
+    n: int,
+    addresses: int,
+    w: int,
+    rows: int,
+    row: int,
+    segments: int,
+    segment: int,
+    count: int,
+    out: int,
+    out_step: int,
+) -> None:
     """Sums of n real windows with the packed weights of one tile's channels."""
     if tile == 0:
         for i in range(0, n, SIGNED_0):

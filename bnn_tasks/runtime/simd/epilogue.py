@@ -42,7 +42,11 @@ def end(kind: int, at: int, first: int, n: int, lanes: int, channel: int, lane: 
         last += 8 * 10
     pixel, bit_pixel = cell(last, 1), cell(last, 3)
     offset = first * pixel + 4 * channel
-    out, bits, thresholds = cell(last, 0) + offset, cell(last, 2) + first * bit_pixel + channel // 8, cell(last, 4) + lane
+    out, bits, thresholds = (
+        cell(last, 0) + offset,
+        cell(last, 2) + first * bit_pixel + channel // 8,
+        cell(last, 4) + lane,
+    )
     if kind == r.FINISH:
         return finish(block, n, lanes, out, pixel, bits, bit_pixel, thresholds)
     a, b, c, d = cell(at, 1), cell(at, 2) + lane, cell(at, 3) + lane, cell(at, 4) + lane

@@ -18,7 +18,12 @@ ARRIVED, ROUND = 0, 8
 def blocks(step: int, thread: int, threads: int, scratch: int) -> None:
     """A thread's share of a step that fills blocks."""
     kind, total = cell(step, r.KIND), cell(step, r.BLOCKS)
-    positions, width, chunk, pieces = cell(step, r.POSITIONS), cell(step, r.WIDTH), cell(step, r.CHUNK), cell(step, r.PIECES)
+    positions, width, chunk, pieces = (
+        cell(step, r.POSITIONS),
+        cell(step, r.WIDTH),
+        cell(step, r.CHUNK),
+        cell(step, r.PIECES),
+    )
     chunk0, chunk1, block0, block1 = 0, cell(step, r.CHUNKS), 0, total
     if cell(step, r.BY_BLOCK) == 1:
         block0, block1 = total * thread // threads, total * (thread + 1) // threads
@@ -71,7 +76,9 @@ def meet(barrier: int, threads: int) -> None:
 
 
 @kernel(nogil=True)
-def run_steps(table: int, first: int, last: int, thread: int, threads: int, scratch: int, stride: int, barrier: int) -> None:
+def run_steps(
+    table: int, first: int, last: int, thread: int, threads: int, scratch: int, stride: int, barrier: int
+) -> None:
     """One thread's share of the steps first, ..., last - 1; every thread makes the same call.
 
     Args:

@@ -12,7 +12,22 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bnn_tasks.runtime.simd.ir import F32, F32S, I16, I32, I32S, I64, LANES, call, const, fma, integers, load, splat, store
+from bnn_tasks.runtime.simd.ir import (
+    F32,
+    F32S,
+    I16,
+    I32,
+    I32S,
+    I64,
+    LANES,
+    call,
+    const,
+    fma,
+    integers,
+    load,
+    splat,
+    store,
+)
 
 UNIT = 4 * LANES  # bytes of a unit of lanes
 

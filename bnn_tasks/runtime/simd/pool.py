@@ -62,7 +62,11 @@ def fill_mean(step: int, row: int, scratch: int) -> None:
 @kernel()
 def image(step: int, thread: int, threads: int) -> None:
     """The input, of any strides, as a map; (x - mean) / std of every channel."""
-    width, channels, height = cell(step, r.WIDTH), cell(step, r.CHANNELS), cell(step, r.POSITIONS) // cell(step, r.WIDTH)
+    width, channels, height = (
+        cell(step, r.WIDTH),
+        cell(step, r.CHANNELS),
+        cell(step, r.POSITIONS) // cell(step, r.WIDTH),
+    )
     down, right, deep = cell(step, r.STRIDE_Y), cell(step, r.STRIDE_X), cell(step, r.STRIDE_C)
     is_bytes, pixel = cell(step, r.BYTES) == 1, 4 * channels
     for y in range(height * thread // threads, height * (thread + 1) // threads):

@@ -97,7 +97,8 @@ PASS_CELLS = 20
 
 # Scratch of a thread.
 MAX_CHUNK = 112
+MAX_LANES = 64  # of a block
 ADDRESSES = 0  # of the chunk's windows
 SPARE = 16  # positions that a tile may go past the chunk
 BLOCK = 8 * (MAX_CHUNK + SPARE)
-GATHERED = BLOCK + 4 * 64 * (MAX_CHUNK + SPARE)
+GATHERED = BLOCK + 4 * MAX_LANES * (MAX_CHUNK + SPARE)

@@ -13,7 +13,22 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from bnn_tasks.runtime.simd.ir import F32, F32S, HALF, I1S, I16, I64, I64S, LANES, call, const, fma, integers, load, registers
+from bnn_tasks.runtime.simd.ir import (
+    F32,
+    F32S,
+    HALF,
+    I1S,
+    I16,
+    I64,
+    I64S,
+    LANES,
+    call,
+    const,
+    fma,
+    integers,
+    load,
+    registers,
+)
 from bnn_tasks.runtime.simd.ir import I32 as INT32
 from bnn_tasks.runtime.simd.ir import splat, store
 from bnn_tasks.runtime.simd.target import vector_bytes
@@ -21,7 +36,9 @@ from bnn_tasks.runtime.simd.target import vector_bytes
 Accumulate = Callable[[Any, Any, Any, Any], Any]  # builder, accumulator, input value, weights -> accumulator
 
 
-def _tile(positions: int, columns: int, width: int, item: Any, vector: Any, weight: Any, stride: int, step: Any, finish: Any) -> Any:
+def _tile(
+    positions: int, columns: int, width: int, item: Any, vector: Any, weight: Any, stride: int, step: Any, finish: Any
+) -> Any:
     """An intrinsic (addresses, weights, rows, row, segments, segment, count, out, out_step) -> nothing.
 
     Args:
@@ -77,7 +94,9 @@ def _signed(b: Any, accumulator: Any, x: Any, mask: Any) -> Any:
 
 def xnor_tile(positions: int, columns: int) -> Any:
     """Mismatches Σ popcount(x xor w), int32, of packed words; weights [rows, segments, count, columns · 8] uint64."""
-    return _tile(positions, columns, 8, I64, I64S, I64S, 64, _mismatch, lambda b, v: b.trunc(v, ir.VectorType(INT32, HALF)))
+    return _tile(
+        positions, columns, 8, I64, I64S, I64S, 64, _mismatch, lambda b, v: b.trunc(v, ir.VectorType(INT32, HALF))
+    )
 
 
 def float_tile(positions: int, columns: int) -> Any:
