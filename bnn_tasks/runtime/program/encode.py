@@ -1,7 +1,7 @@
 """A fused step as rows of a table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from bnn_tasks.runtime.program.epilogue import Epilogue
 from bnn_tasks.runtime.program.fuse import LAYERS, FusedStep, extent
 from bnn_tasks.runtime.program.layers import Windows, encode_layer, kernel_of
 from bnn_tasks.runtime.program.layout import Layout
+from bnn_tasks.runtime.program.memory import round_up
 from bnn_tasks.runtime.program.store import Store
-from bnn_tasks.runtime.program.table import Cell, InArena, Table
+from bnn_tasks.runtime.program.table import Cell, Table
 from bnn_tasks.runtime.program.tiling import share_blocks
 from bnn_tasks.runtime.simd import record as r
 
@@ -31,6 +32,8 @@ KINDS = {
     "global_avg_pool": r.GLOBAL_POOL,
     "resize_nearest": r.RESIZE,
 }
+
+ASIDE_BYTES = 1 << 18  # a quarter of a level-2 cache
 
 
 @dataclass
@@ -66,7 +69,7 @@ class Encoder:
 
     tensors: Mapping[str, np.ndarray]
     kinds: Mapping[str, Kind]
-    places: Mapping[str, InArena]
+    places: Mapping[str, Cell]
     store: Store
     threads: int
 
@@ -75,9 +78,32 @@ class Encoder:
         if step.source is not None:
             return self._blocks(step, r.LOAD, step.source, None)
         root = step.nodes[0]
-        return self._blocks(step, KINDS[root.op], step.others[root.name][0], root)
+        kind, source = KINDS[root.op], step.others[root.name][0]
+        halves = step.halves()
+        if halves is None:
+            return self._blocks(step, kind, source, root)
+        inner = self._blocks(halves[0], kind, source, root, aside=True)
+        pool = halves[1].nodes[0]
+        value = step.others[pool.name][0]
+        outer = replace(self, places={**self.places, value: 0})._blocks(halves[1], KINDS[pool.op], value, pool)
+        return self._pooled(inner, outer, pool, value)
 
-    def _blocks(self, step: FusedStep, kind: int, source: str, root: Node | None) -> Encoded:
+    def _pooled(self, inner: Encoded, outer: Encoded, pool: Node, value: str) -> Encoded:
+        """A pool over rows that lie in scratch: as many at once as keep to `ASIDE_BYTES`."""
+        channels, height, width = extent(self.kinds[value])
+        windows = Windows.of(pool, (height, width))
+        out = extent(self.kinds[pool.outputs[0]])[1]
+        row = 4 * channels * width
+
+        def rows(band: int) -> int:
+            return min(windows.reach(band, 1)[0], height)
+
+        band = next((band for band in range(out, 1, -1) if rows(band) * row <= ASIDE_BYTES), 1)
+        aside = round_up(r.GATHERED + inner.scratch)
+        outer.cells |= {r.BAND: band, r.ASIDE: aside, r.BY_BLOCK: 0}
+        return replace(outer, scratch=aside + rows(band) * row - r.GATHERED, inner=inner)
+
+    def _blocks(self, step: FusedStep, kind: int, source: str, root: Node | None, aside: bool = False) -> Encoded:
         channels, height, width = extent(self.kinds[source])
         made = extent(self.kinds[source if root is None else root.outputs[0]])
         groups = int(root.attrs.get("groups", 1)) if root is not None and root.op in LAYERS else 1
@@ -114,6 +140,8 @@ class Encoder:
                 cells |= {r.ROWS: nearest(made[1], height), r.COLUMNS: nearest(made[2], width)}
             cells[r.DIVISOR] = int(root.attrs.get("count_include_pad", False))
         self._events(step, root, epilogue)
+        if aside:
+            epilogue.write_aside()
         passes = epilogue.table()
         cells[r.PASS_COUNT] = len(passes)
         return Encoded(cells, layout.table(addresses, offset), passes, scratch)

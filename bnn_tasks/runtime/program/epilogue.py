@@ -13,7 +13,7 @@ from bnn_tasks.runtime.program.fuse import FusedStep, extent
 from bnn_tasks.runtime.program.layout import Layout
 from bnn_tasks.runtime.program.merge import Pass, merged
 from bnn_tasks.runtime.program.store import Store
-from bnn_tasks.runtime.program.table import Cell, InArena, Table
+from bnn_tasks.runtime.program.table import Cell, Table
 from bnn_tasks.runtime.simd import record as r
 
 NO_THRESHOLD = np.iinfo(np.int32).max  # no sum reaches it
@@ -39,7 +39,7 @@ class Epilogue:
         layout: Layout,
         tensors: Mapping[str, np.ndarray],
         kinds: Mapping[str, Kind],
-        places: Mapping[str, InArena],
+        places: Mapping[str, Cell],
         store: Store,
     ) -> None:
         self.step, self.layout, self.tensors = step, layout, dict(tensors)

@@ -17,9 +17,11 @@ ROOTS = LAYERS | {"max_pool2d", "avg_pool2d", "global_avg_pool", "resize_nearest
 CHANNELWISE = frozenset({"normalize", "scale_shift", "relu", "hardtanh", "prelu"})
 JOINING = frozenset({"add", "multiply", "scale_map", "weighted_sum"})
 ALIASES = frozenset({"flatten"})
+POOLS = frozenset({"max_pool2d", "avg_pool2d"})
+POOLED_BYTES = 1 << 19  # a smaller map stays in a core's level-2 cache
 
 
-# "node": an operation on the blocks. To memory: "write" a value, "sums" as integers, "pack" its signs, a layer's "threshold" bits.
+# "node": an operation on the blocks; "pool": on their rows, kept aside. To memory: "write" a value, "sums" as integers, "pack" its signs, a layer's "threshold" bits.
 Event = tuple[str, Node | None, str]
 
 
@@ -43,12 +45,24 @@ class FusedStep:
     def reads(self) -> set[str]:
         """Values that lie in memory when the step starts."""
         first = () if self.source is None else (self.source,)
-        return {*first, *(value for values in self.others.values() for value in values)}
+        pooled = {self.others[node.name][0] for event, node, _ in self.events if event == "pool" and node is not None}
+        return {*first, *(value for values in self.others.values() for value in values)} - pooled
 
     @property
     def writes(self) -> list[str]:
         """Values that lie in memory when it is done."""
-        return [value for event, _, value in self.events if event != "node"]
+        return [value for event, _, value in self.events if event not in ("node", "pool")]
+
+    def halves(self) -> "tuple[FusedStep, FusedStep] | None":
+        """What comes before the pool, and the rest from the pool on; None where there is none."""
+        at = next((i for i, (event, *_) in enumerate(self.events) if event == "pool"), None)
+        if at is None:
+            return None
+        pool = self.events[at][1]
+        assert pool is not None
+        index = self.nodes.index(pool)
+        first = FusedStep(None, self.nodes[:index], self.events[:at], self.others)
+        return first, FusedStep(None, self.nodes[index:], [("node", *self.events[at][1:]), *self.events[at + 1 :]], self.others)
 
 
 @dataclass
@@ -154,7 +168,8 @@ class Fuser:
 
     def _take(self, step: FusedStep, node: Node, event: str, value: str | None = None) -> None:
         self._taken.add(node.name)
-        step.others[node.name] = [v for v in map(self.resolve, node.inputs) if v != value]
+        read = map(self.resolve, node.inputs)
+        step.others[node.name] = [v for v in read if event == "pool" or v != value]
         step.nodes.append(node)
         step.events.append((event, node, node.outputs[0]))
 
@@ -184,6 +199,10 @@ class Fuser:
                     self._take(step, user, "pack", value)
                 else:
                     rest.append(user)
+            if value not in self.wanted and self._can_pool(step, rest, value):
+                self._take(step, rest[0], "pool", value)
+                value, groups = rest[0].outputs[0], 1
+                continue
             following = next((user for user in rest if self._can_follow(user, value)), None)
             if value in self.wanted or len(rest) > (following is not None):
                 step.events.append(("write", None, value))
@@ -191,6 +210,13 @@ class Fuser:
                 return
             self._take(step, following, "node", value)
             value = following.outputs[0]
+
+    def _can_pool(self, step: FusedStep, users: list[Node], value: str) -> bool:
+        """Whether a layer's map is large, and pooled and nothing else: then its rows are pooled as they are made."""
+        layer = step.source is None and step.nodes[0].op in LAYERS
+        made = {event for event, *_ in step.events}
+        large = isinstance(self.kinds[value], FloatMap) and self.kinds[value].nbytes >= POOLED_BYTES
+        return layer and made == {"node"} and large and len(users) == 1 and users[0].op in POOLS
 
     def _can_follow(self, node: Node, value: str) -> bool:
         """Whether a node can run on blocks of `value`, all else that it reads being in memory."""

@@ -1,7 +1,7 @@
 """A graph at one input size, compiled to steps."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from bnn_tasks.runtime.kinds import BitMap, BitVector, FloatMap, Kind, PatchBits
 from bnn_tasks.runtime.kinds import Boxes
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.plan import node_tensors
-from bnn_tasks.runtime.program.encode import Encoder
+from bnn_tasks.runtime.program.encode import Encoded, Encoder
 from bnn_tasks.runtime.program.fuse import FusedStep, Fuser, LoneNode
 from bnn_tasks.runtime.program.memory import place_values, round_up
 from bnn_tasks.runtime.program.store import Store
@@ -63,18 +63,17 @@ class Program:
     threads: int
     steps: Table
     labels: list[FusedStep | None]
-    _tables: list[tuple[int, Table, Table]] = field(default_factory=list)
+    rows: list[Encoded | None]
     _bound: tuple[int, np.ndarray, list[np.ndarray]] | None = None
 
     def bind(self, arena: int) -> np.ndarray:
         """The table for an arena at an address; bound anew only when the address changes."""
         if self._bound is None or self._bound[0] != arena:
             table = self.steps.bind(arena)
-            kept = []
-            for index, blocks, passes in self._tables:
-                for cell, rows in ((r.BLOCK_TABLE, blocks.bind(arena)), (r.PASSES, passes.bind(arena))):
-                    table[index, cell] = rows.ctypes.data
-                    kept.append(rows)
+            kept: list[np.ndarray] = []
+            for row, encoded in zip(table, self.rows, strict=True):
+                if encoded is not None:
+                    _attach(row, encoded, arena, kept)
             self._bound = (arena, table, kept)
         return self._bound[1]
 
@@ -93,6 +92,19 @@ class Program:
         start = self.places[value].offset
         dtype = DTYPES.get(type(kind), np.float32)
         return arena[start : start + kind.nbytes].view(dtype).reshape(kind.shape)
+
+
+def _attach(row: np.ndarray, encoded: Encoded, arena: int, kept: list[np.ndarray]) -> None:
+    """Give a step's row the addresses of its tables, which `kept` keeps alive."""
+    tables = {r.BLOCK_TABLE: encoded.blocks.bind(arena), r.PASSES: encoded.passes.bind(arena)}
+    if encoded.inner is not None:
+        inner = Table(r.CELLS)
+        inner.add(encoded.inner.cells)
+        tables[r.INNER] = inner.bind(arena)
+        _attach(tables[r.INNER][0], encoded.inner, arena, kept)
+    for cell, table in tables.items():
+        row[cell] = table.ctypes.data
+        kept.append(table)
 
 
 def compile_program(
@@ -139,28 +151,26 @@ def compile_program(
     offsets, total = place_values({v: size for v, size in sizes.items() if v not in instead}, births, deaths)
     places = {value: InArena(offsets[instead.get(value, value)]) for value in sizes}
     places |= {alias: places[value] for alias, value in fuser.aliases.items() if value in places}
-    table, tables, labels, items = Table(r.CELLS), [], [], []
+    table, rows, labels, items = Table(r.CELLS), [None], [None], [Run(0, 1)]
     gathered = 0
     encoder = Encoder(tensors, kinds, places, store, threads)
     table.add(_image_row(graph, image, normalizer, tensors, kinds, places))
-    labels.append(None)
-    items.append(Run(0, 1))
     for step in steps:
         if isinstance(step, LoneNode):
             items.append(Lone(step.node, tuple(v for v in step.node.outputs if v in sizes)))
             continue
         encoded = encoder.encode(step)
-        tables.append((len(table), encoded.blocks, encoded.passes))
         gathered = max(gathered, encoded.scratch)
         if isinstance(items[-1], Run):
             items[-1] = Run(items[-1].first, len(table) + 1)
         else:
             items.append(Run(len(table), len(table) + 1))
         table.add(encoded.cells)
+        rows.append(encoded)
         labels.append(step)
     scratch_bytes = round_up(r.GATHERED + gathered)
     return Program(
-        items, kinds, places, total + threads * scratch_bytes, total, scratch_bytes, threads, table, labels, tables
+        items, kinds, places, total + threads * scratch_bytes, total, scratch_bytes, threads, table, labels, rows
     )
 
 
@@ -192,8 +202,8 @@ def compile_sums(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind, stor
     table = Table(r.CELLS)
     table.add(encoded.cells)
     scratch, stride = offset + round_up(_nbytes(kinds[y])), round_up(r.GATHERED + encoded.scratch)
-    tables = [(0, encoded.blocks, encoded.passes)]
-    return Program([], kinds, places, scratch + threads * stride, scratch, stride, threads, table, [step], tables)
+    total = scratch + threads * stride
+    return Program([], kinds, places, total, scratch, stride, threads, table, [step], [encoded])
 
 
 def _sums_kind(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind) -> Kind:

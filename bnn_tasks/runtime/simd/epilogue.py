@@ -65,8 +65,11 @@ def end(kind: int, at: int, first: int, n: int, lanes: int, channel: int, lane: 
 
 
 @kernel()
-def epilogue(step: int, first: int, n: int, row: int, block: int) -> int:
-    """Run the passes on a filled block; returns how many values are NaN where a sign was taken."""
+def epilogue(step: int, first: int, n: int, row: int, made: int, block: int) -> int:
+    """Run the passes on a filled block; returns how many values are NaN where a sign was taken.
+
+    `made`: bytes from where WRITE says that its map lies to where it does.
+    """
     lanes = cell(step, r.LANES)
     channel, valid = cell(row, r.CHANNEL), cell(row, r.VALID)
     units = cell(row, r.UNITS)
@@ -104,7 +107,7 @@ def epilogue(step: int, first: int, n: int, row: int, block: int) -> int:
         elif kind == r.MULTIPLY_FACTOR:
             multiply_factor(block, n, lanes, a + 4 * first)
         elif kind == r.WRITE:
-            write(block, n, lanes, place, b, valid)
+            write(block, n, lanes, place + made, b, valid)
         elif kind == r.PACK:
             nans += pack(block, n, lanes, a + first * b + channel // 8, b, valid, units, c + lane)
         elif kind == r.PACK_SUMS:

@@ -5,7 +5,7 @@ from bnn_tasks.runtime.simd import record as r
 from bnn_tasks.runtime.simd.cells import cell
 from bnn_tasks.runtime.simd.convolve import fill_convolution, gather, place
 from bnn_tasks.runtime.simd.epilogue import epilogue
-from bnn_tasks.runtime.simd.memory import atomic_add, atomic_read, atomic_write, give_way
+from bnn_tasks.runtime.simd.memory import atomic_add, atomic_read, atomic_write, copy, give_way
 from bnn_tasks.runtime.simd.pool import bit_pool, fill_mean, fill_places, fill_pool, image
 
 SPINS = 4000  # of a thread that waits for others, before it lets them have its core: about 50 µs
@@ -15,49 +15,103 @@ ARRIVED, ROUND = 0, 8
 
 
 @kernel()
-def blocks(step: int, thread: int, threads: int, scratch: int) -> None:
-    """A thread's share of a step that fills blocks."""
-    kind, total = cell(step, r.KIND), cell(step, r.BLOCKS)
-    positions, width, chunk, pieces = (
-        cell(step, r.POSITIONS),
-        cell(step, r.WIDTH),
-        cell(step, r.CHUNK),
-        cell(step, r.PIECES),
-    )
-    chunk0, chunk1, block0, block1 = 0, cell(step, r.CHUNKS), 0, total
+def chunk_blocks(step: int, first: int, n: int, block0: int, block1: int, moved: int, made: int, scratch: int) -> int:
+    """Blocks of one chunk; returns how many values are NaN where a sign was taken.
+
+    Args:
+        step: address of the row.
+        first: position.
+        n: positions.
+        block0: index.
+        block1: index behind the last.
+        moved: bytes from where the row says that the input lies to where it does.
+        made: the same of maps that are written.
+        scratch: address.
+    """
+    kind = cell(step, r.KIND)
+    convolution = kind == r.XNOR or kind == r.FLOAT or kind == r.SIGNED
+    origin, in_row = cell(step, r.X), cell(step, r.IN_WIDTH) * cell(step, r.PIXEL)
+    if convolution and cell(step, r.GATHER) == 1:
+        origin, in_row = gather(step, first, n, scratch)
+    offset = -1
+    nans = 0
+    for i in range(block0, block1):
+        row = cell(step, r.BLOCK_TABLE) + 8 * r.BLOCK_CELLS * i
+        if convolution:
+            if cell(row, r.INPUT_OFFSET) != offset:
+                offset = cell(row, r.INPUT_OFFSET)
+                place(step, first, n, origin + offset, in_row, scratch)
+            fill_convolution(step, n, row, in_row, scratch)
+        elif kind == r.LOAD or kind == r.RESIZE:
+            fill_places(step, first, n, row, scratch)
+        elif kind == r.GLOBAL_POOL:
+            fill_mean(step, row, scratch)
+        else:
+            fill_pool(step, first, n, row, moved, scratch)
+        nans += epilogue(step, first, n, row, made, scratch + r.BLOCK)
+    return nans
+
+
+@kernel()
+def blocks(step: int, thread: int, threads: int, scratch: int) -> int:
+    """A thread's share of a step that fills blocks; returns as `chunk_blocks`."""
+    chunk, pieces, width = cell(step, r.CHUNK), cell(step, r.PIECES), cell(step, r.WIDTH)
+    chunk0, chunk1, block0, block1 = 0, cell(step, r.CHUNKS), 0, cell(step, r.BLOCKS)
     if cell(step, r.BY_BLOCK) == 1:
-        block0, block1 = total * thread // threads, total * (thread + 1) // threads
+        block0, block1 = block1 * thread // threads, block1 * (thread + 1) // threads
     else:
         chunk0, chunk1 = chunk1 * thread // threads, chunk1 * (thread + 1) // threads
-    convolution = kind == r.XNOR or kind == r.FLOAT or kind == r.SIGNED
     nans = 0
     for c in range(chunk0, chunk1):
         first = c * chunk
-        n = min(chunk, positions - first)
+        n = min(chunk, cell(step, r.POSITIONS) - first)
         if pieces > 0:
             line = c // pieces
             begin = (c - line * pieces) * chunk
             first, n = line * width + begin, min(chunk, width - begin)
-        origin, in_row = cell(step, r.X), cell(step, r.IN_WIDTH) * cell(step, r.PIXEL)
-        if convolution and cell(step, r.GATHER) == 1:
-            origin, in_row = gather(step, first, n, scratch)
-        offset = -1
-        for i in range(block0, block1):
-            row = cell(step, r.BLOCK_TABLE) + 8 * r.BLOCK_CELLS * i
-            if convolution:
-                if cell(row, r.INPUT_OFFSET) != offset:
-                    offset = cell(row, r.INPUT_OFFSET)
-                    place(step, first, n, origin + offset, in_row, scratch)
-                fill_convolution(step, n, row, in_row, scratch)
-            elif kind == r.LOAD or kind == r.RESIZE:
-                fill_places(step, first, n, row, scratch)
-            elif kind == r.GLOBAL_POOL:
-                fill_mean(step, row, scratch)
-            else:
-                fill_pool(step, first, n, row, scratch)
-            nans += epilogue(step, first, n, row, scratch + r.BLOCK)
-    if nans:
-        atomic_add(step + 8 * r.NANS, nans)
+        nans += chunk_blocks(step, first, n, block0, block1, 0, 0, scratch)
+    return nans
+
+
+@kernel()
+def rows(step: int, row0: int, row1: int, moved: int, made: int, scratch: int) -> int:
+    """All blocks of some rows of the output; returns as `chunk_blocks`."""
+    chunk, width = cell(step, r.CHUNK), cell(step, r.WIDTH)
+    nans = 0
+    if cell(step, r.PIECES) == 0:
+        for first in range(row0 * width, row1 * width, chunk):
+            n = min(chunk, row1 * width - first)
+            nans += chunk_blocks(step, first, n, 0, cell(step, r.BLOCKS), moved, made, scratch)
+        return nans
+    for y in range(row0, row1):
+        for begin in range(0, width, chunk):
+            n = min(chunk, width - begin)
+            nans += chunk_blocks(step, y * width + begin, n, 0, cell(step, r.BLOCKS), moved, made, scratch)
+    return nans
+
+
+@kernel()
+def pooled(step: int, thread: int, threads: int, scratch: int) -> int:
+    """A thread's share of a pool over rows that another step makes, a few at a time; returns as `chunk_blocks`."""
+    inner, band, aside = cell(step, r.INNER), cell(step, r.BAND), scratch + cell(step, r.ASIDE)
+    height = cell(step, r.POSITIONS) // cell(step, r.WIDTH)
+    row = cell(step, r.IN_WIDTH) * cell(step, r.PIXEL)
+    stride, padding = cell(step, r.STRIDE_Y), cell(step, r.PADDING_Y)
+    reach = (cell(step, r.KERNEL_Y) - 1) * cell(step, r.DILATION_Y) + 1
+    start, stop = 0, 0  # the rows that lie aside
+    nans = 0
+    last = height * (thread + 1) // threads
+    for oy in range(height * thread // threads, last, band):
+        end = min(oy + band, last)
+        top = max(oy * stride - padding, 0)
+        bottom = min((end - 1) * stride - padding + reach, cell(step, r.IN_HEIGHT))
+        kept = max(stop - top, 0)
+        for y in range(kept):
+            copy(aside + y * row, aside + (top - start + y) * row, row)
+        nans += rows(inner, top + kept, bottom, 0, aside - top * row, scratch)
+        start, stop = top, bottom
+        nans += rows(step, oy, end, aside - top * row, 0, scratch)
+    return nans
 
 
 @kernel()
@@ -99,6 +153,9 @@ def run_steps(
         elif kind == r.BIT_POOL:
             bit_pool(step, thread, threads)
         else:
-            blocks(step, thread, threads, scratch + thread * stride)
+            mine = scratch + thread * stride
+            nans = pooled(step, thread, threads, mine) if cell(step, r.INNER) else blocks(step, thread, threads, mine)
+            if nans:
+                atomic_add(step + 8 * r.NANS, nans)
         if threads > 1:
             meet(barrier, threads)

@@ -8,13 +8,13 @@ from bnn_tasks.runtime.simd.windows import normalized_row, pixels_mean, read_pla
 
 
 @kernel()
-def fill_pool(step: int, first: int, n: int, row: int, scratch: int) -> None:
+def fill_pool(step: int, first: int, n: int, row: int, moved: int, scratch: int) -> None:
     """Maxima or means of a chunk's windows."""
     kind, lanes, width, pixel = cell(step, r.KIND), cell(step, r.LANES), cell(step, r.WIDTH), cell(step, r.PIXEL)
     in_height, in_width = cell(step, r.IN_HEIGHT), cell(step, r.IN_WIDTH)
     kernel_y, kernel_x = cell(step, r.KERNEL_Y), cell(step, r.KERNEL_X)
     dy, dx = cell(step, r.DILATION_Y), cell(step, r.DILATION_X)
-    x = cell(step, r.X) + 4 * cell(row, r.CHANNEL)
+    x = cell(step, r.X) + moved + 4 * cell(row, r.CHANNEL)
     for i in range(n):
         oy = (first + i) // width
         top = oy * cell(step, r.STRIDE_Y) - cell(step, r.PADDING_Y)

@@ -56,6 +56,9 @@ STRIDE_C = 38  # image: bytes from channel to channel
 OUT = 39  # image, bit pooling: the map written
 CHANNELS = 40  # image
 WORDS = 41  # bit pooling: of a pixel
+INNER = 44  # pooling: the step whose rows are pooled as they are made, and never lie in memory as a map; 0: none
+BAND = 45  # pooling: rows of the output for which that is done at once
+ASIDE = 46  # pooling: where those rows lie, from the start of a thread's scratch
 
 # Kinds of a step.
 XNOR, FLOAT, SIGNED, LOAD, MAX_POOL, AVG_POOL, GLOBAL_POOL, RESIZE, IMAGE, BIT_POOL = range(10)
