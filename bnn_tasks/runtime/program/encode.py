@@ -142,6 +142,8 @@ class Encoder:
         self._events(step, root, epilogue)
         if aside:
             epilogue.write_aside()
+            if cells.get(r.GATHER) == r.AT_ONCE:
+                cells[r.GATHER] = r.BY_CHUNK
         passes = epilogue.table()
         cells[r.PASS_COUNT] = len(passes)
         return Encoded(cells, layout.table(addresses, offset), passes, scratch)

@@ -47,11 +47,15 @@ class Executor:
 
     def program(self, height: int, width: int, kinds: Mapping[str, Kind], wanted: Iterable[str]) -> Program:
         """The program for an input size and the values wanted, remembered."""
-        key = (height, width, tuple(sorted(set(wanted))))
+        values = tuple(sorted(set(wanted)))
+        return self._remembered(
+            (height, width, values),
+            lambda: compile_program(self.graph, self.tensors, kinds, values, self.store, self.crew.threads),
+        )
+
+    def _remembered(self, key: tuple[Any, ...], make: Callable[[], Program]) -> Program:
         if key not in self._programs:
-            self._programs[key] = compile_program(
-                self.graph, self.tensors, kinds, key[2], self.store, self.crew.threads
-            )
+            self._programs[key] = make()
             if len(self._programs) > PROGRAMS_KEPT:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)
@@ -74,24 +78,43 @@ class Executor:
         with self._alone():
             return self._run(image if image.flags.aligned else image.copy(), kinds, list(wanted))
 
-    def sums(self, node: Node, bits: np.ndarray, kind: Kind) -> np.ndarray:
-        """Accumulators, int32 [H, W, O] or (O), of a binary layer for packed signs of a kind."""
+    def sums(self, node: Node, bits: np.ndarray, kind: Kind, seconds: list[float] | None = None) -> np.ndarray:
+        """Accumulators, int32 [H, W, O] or (O), of a binary layer for packed signs of a kind.
+
+        Args:
+            node: the layer.
+            bits: packed.
+            kind: of `bits`.
+            seconds: takes the time of the kernels alone.
+        """
         with self._alone():
-            program = compile_sums(node, self.tensors, kind, self.store, self.crew.threads)
-            self._ready(program)
+            key = (node.name, kind)
+            program = self._remembered(
+                key, lambda: compile_sums(node, self.tensors, kind, self.store, self.crew.threads)
+            )
+            table = self._ready(program)
             program.view(self._arena, node.inputs[0])[...] = bits
-            self._native(program, program.bind(self._arena.ctypes.data), Run(0, 1))
+            taken = self._native(program, table, Run(0, 1))
+            if seconds is not None:
+                seconds.append(taken)
             return program.view(self._arena, node.outputs[0]).view(np.int32).copy()
 
-    def run_timed(self, image: np.ndarray, kinds: Mapping[str, Kind], wanted: Iterable[str]) -> list[float]:
-        """Seconds of every step, each started alone; results are thrown away."""
+    def run_timed(
+        self, image: np.ndarray, kinds: Mapping[str, Kind], wanted: Iterable[str], items: list[Run | Lone]
+    ) -> list[float]:
+        """Seconds of every item, a division of the program's own; results are thrown away."""
         seconds: list[float] = []
         with self._alone():
-            self._run(image, kinds, list(wanted), seconds)
+            self._run(image, kinds, list(wanted), items, seconds)
         return seconds
 
     def _run(
-        self, image: np.ndarray, kinds: Mapping[str, Kind], wanted: list[str], seconds: list[float] | None = None
+        self,
+        image: np.ndarray,
+        kinds: Mapping[str, Kind],
+        wanted: list[str],
+        items: list[Run | Lone] | None = None,
+        seconds: list[float] | None = None,
     ) -> dict[str, Any]:
         program = self.program(image.shape[0], image.shape[1], kinds, wanted)
         table = self._ready(program)
@@ -103,14 +126,13 @@ class Executor:
         def value(name: str) -> Any:
             return loose[name] if name in loose else program.view(self._arena, name)
 
-        for item in program.items if seconds is None else program.singly():
-            begin = time.perf_counter()
+        for item in program.items if items is None else items:
             if isinstance(item, Run):
-                self._native(program, table, item)
+                taken = self._native(program, table, item)
             else:
-                self._lone(item, value, loose, context, program)
+                taken = self._lone(item, value, loose, context, program)
             if seconds is not None:
-                seconds.append(time.perf_counter() - begin)
+                seconds.append(taken)
         return {name: np.array(value(name)) for name in wanted}
 
     def _ready(self, program: Program) -> np.ndarray:
@@ -118,10 +140,13 @@ class Executor:
             self._arena = aligned(program.arena_bytes)
         return program.bind(self._arena.ctypes.data)
 
-    def _native(self, program: Program, table: np.ndarray, item: Run) -> None:
+    def _native(self, program: Program, table: np.ndarray, item: Run) -> float:
+        """Run steps; seconds in the kernels."""
         table[item.first : item.last, r.NANS] = 0
-        scratch = self._arena.ctypes.data + program.scratch
-        self.crew.run(table.ctypes.data, item.first, item.last, scratch, program.scratch_bytes)
+        address, scratch = table.ctypes.data, self._arena.ctypes.data + program.scratch
+        begin = time.perf_counter()
+        self.crew.run(address, item.first, item.last, scratch, program.scratch_bytes)
+        seconds = time.perf_counter() - begin
         nans = table[item.first : item.last, r.NANS]
         for step, count in zip(program.labels[item.first : item.last], nans, strict=True):
             if count:
@@ -131,11 +156,14 @@ class Executor:
                     refuse_nan(int(count))
                 except GraphError as error:
                     raise GraphError(f"node `{name}` (sign): {error}") from error
+        return seconds
 
     def _lone(
         self, item: Lone, value: Callable[[str], Any], loose: dict[str, Any], context: Context, program: Program
-    ) -> None:
+    ) -> float:
+        """Run a node by its reference operation; seconds that it took."""
         node = item.node
+        begin = time.perf_counter()
         try:
             made = OPS[node.op].run([value(v) for v in node.inputs], node.attrs, self.prepare(node), context)
         except GraphError as error:
@@ -145,3 +173,4 @@ class Executor:
                 program.view(self._arena, name)[...] = array
             else:
                 loose[name] = array
+        return time.perf_counter() - begin

@@ -16,6 +16,8 @@ from bnn_tasks.runtime.program.table import Cell
 from bnn_tasks.runtime.program.tiling import best_tile
 from bnn_tasks.runtime.simd import record as r
 
+AT_ONCE_BYTES = 1 << 15  # gathered windows that keep to a level-1 cache, or near it
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -128,17 +130,23 @@ def encode_layer(
     }
     gathered = 0
     if windows.padding != (0, 0):
-        gathered = _gathered(windows, layout) * pixel
-        cells |= {r.GATHER: 1, r.PAD: _padding(kind, node.attrs.get("pad_value", 0), inputs, layout.groups)}
+        gathered, at_once = _gathered(windows, layout, pixel)
+        cells |= {r.GATHER: r.AT_ONCE if at_once else r.BY_CHUNK, r.PAD: _padding(kind, node.attrs.get("pad_value", 0), inputs, layout.groups)}
     return EncodedLayer(cells, [made[i] for i in range(len(made))], item * per_pixel, gathered, bits)
 
 
-def _gathered(windows: Windows, layout: Layout) -> int:
-    """Most pixels under the windows of a chunk."""
+def _gathered(windows: Windows, layout: Layout, pixel: int) -> tuple[int, bool]:
+    """Most bytes of gathered windows, and whether all of a thread's are gathered at once."""
     chunk, pieces, _ = layout.chunks
-    rows, columns = (1, chunk) if pieces else (chunk // layout.width, layout.width)
-    height, width = windows.reach(rows, columns)
-    return height * width
+
+    def size(rows: int, columns: int) -> int:
+        height, width = windows.reach(rows, columns)
+        return height * width * pixel
+
+    everything = size(layout.positions // layout.width, layout.width)
+    if not pieces and everything <= AT_ONCE_BYTES:
+        return everything, True
+    return size(1, chunk) if pieces else size(chunk // layout.width, layout.width), False
 
 
 def _padding(kind: int, value: Any, inputs: int, groups: int) -> Cell:

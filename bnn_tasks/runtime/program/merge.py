@@ -29,6 +29,8 @@ def merged(passes: list[Pass], whole: bool) -> list[Pass]:
     if [kind for kind, *_ in out[:2]] == [r.COUNTED, r.SCALE_SHIFT]:
         out[:2] = [(*out[0][:4], *out[1][1:])]
     kinds = [kind for kind, *_ in out]
+    if whole and kinds == [r.COUNTED_INTEGERS, r.WRITE]:
+        return [(r.WRITE_SUMS, *out[0][1:], *out[1][1:])]
     if not whole or kinds[-2:] != [r.PACK, r.WRITE]:
         return out
     for pattern, finish in FINISHES:

@@ -7,15 +7,17 @@ from statistics import median
 
 import numpy as np
 
-from bnn_tasks.runtime.kinds import Kind
+from bnn_tasks.runtime.kinds import BitMap, Kind
+from bnn_tasks.runtime.layouts import signs_to_bits
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.plan import node_tensors
+from bnn_tasks.runtime.program.executor import Executor
 from bnn_tasks.runtime.program.fuse import FusedStep
-from bnn_tasks.runtime.program.program import Run
+from bnn_tasks.runtime.program.program import Lone, Run
 from bnn_tasks.runtime.session import Session
 from bnn_tasks.runtime.simd.peak import fma_peak, popcount_peak
 
-__all__ = ["StepTime", "fma_peak", "popcount_peak", "time_steps"]
+__all__ = ["StepTime", "fma_peak", "popcount_peak", "time_maps", "time_steps", "time_sums"]
 
 
 @dataclass(frozen=True)
@@ -52,26 +54,17 @@ def time_steps(session: Session, height: int, width: int, repeats: int = 20) -> 
     Raises:
         ValueError: the network cannot run at this size, or runs without compiled kernels (NUMBA_DISABLE_JIT).
     """
-    executor = session.engine.executor
-    if executor is None:
-        raise ValueError("Expected compiled kernels, but NUMBA_DISABLE_JIT is set.")
-    plan = session.plan(height, width)
-    image = np.random.default_rng(0).random((height, width, session.graph.channels), dtype=np.float32)
-    wanted = session.graph.results or session.outputs
-    times: dict[int, list[float]] = {}
-    for _ in range(repeats):
-        for index, seconds in enumerate(executor.run_timed(image, plan.kinds, wanted)):
-            times.setdefault(index, []).append(seconds)
+    plan, executor, wanted = session.plan(height, width), _executor(session), session.graph.results or session.outputs
     program = executor.program(height, width, plan.kinds, wanted)
+    items = program.singly()
+    image = _noise(height, width, session.graph.channels)
+    rounds = [executor.run_timed(image, plan.kinds, wanted, items) for _ in range(repeats)]
     labels: list[Sequence[str] | FusedStep] = []
-    for item in program.items:
-        if isinstance(item, Run):
-            labels += [program.labels[i] or ("image",) for i in range(item.first, item.last)]
-        else:
-            labels.append((item.node.name, item.node.op))
+    for item in items:
+        labels.append((program.labels[item.first] or ("image",)) if isinstance(item, Run) else (item.node.name, item.node.op))
     made = []
-    for index, label in enumerate(labels):
-        seconds = median(times[index])
+    for label, times in zip(labels, zip(*rounds, strict=True), strict=True):
+        seconds = median(times)
         if not isinstance(label, FusedStep):
             made.append(StepTime(label[0], label[-1], seconds, 0, 0))
             continue
@@ -79,6 +72,66 @@ def time_steps(session: Session, height: int, width: int, repeats: int = 20) -> 
         kind = " + ".join(node.op for node in label.nodes)
         made.append(StepTime(label.nodes[0].name, kind, seconds, binary, real))
     return made
+
+
+def time_maps(session: Session, height: int, width: int, repeats: int = 20) -> float:
+    """Time a network without the reading of its image: from the map in memory to its raw outputs there, in one call.
+
+    Args:
+        session: a network all of whose nodes have kernels.
+        height: of the input, pixels.
+        width: of the input, pixels.
+        repeats: how often.
+
+    Returns:
+        Seconds, median.
+
+    Raises:
+        ValueError: as `time_steps`, or a node has no kernel.
+    """
+    kinds, executor, wanted = session.plan(height, width).kinds, _executor(session), session.outputs
+    program = executor.program(height, width, kinds, wanted)
+    if len(program.items) > 1:
+        raise ValueError("Expected a network all of whose nodes have kernels, but some run by their reference operation.")
+    image = _noise(height, width, session.graph.channels)
+    items: list[Run | Lone] = [Run(0, 1), Run(1, len(program.steps))]
+    return median(executor.run_timed(image, kinds, wanted, items)[1] for _ in range(repeats))
+
+
+def time_sums(session: Session, node_name: str, height: int, width: int, repeats: int = 20) -> float:
+    """Time a binary convolution from packed signs in memory to its integer sums there.
+
+    Args:
+        session: the network.
+        node_name: of a binary convolution.
+        height: of the layer's input, pixels.
+        width: of the layer's input, pixels.
+        repeats: how often.
+
+    Returns:
+        Seconds, median.
+
+    Raises:
+        ValueError: as `time_steps`.
+    """
+    executor = _executor(session)
+    node = next(node for node in session.nodes if node.name == node_name)
+    kind = BitMap(node.attrs["channels"], node.attrs["groups"], height, width)
+    signs = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (kind.channels, height, width))
+    seconds: list[float] = []
+    for _ in range(repeats):
+        executor.sums(node, signs_to_bits(signs, kind), kind, seconds)
+    return median(seconds)
+
+
+def _executor(session: Session) -> Executor:
+    if session.engine.executor is None:
+        raise ValueError("Expected compiled kernels, but NUMBA_DISABLE_JIT is set.")
+    return session.engine.executor
+
+
+def _noise(height: int, width: int, channels: int) -> np.ndarray:
+    return np.random.default_rng(0).random((height, width, channels), dtype=np.float32)
 
 
 def _operations(session: Session, step: FusedStep, kinds: Mapping[str, Kind]) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from bnn_tasks.runtime.simd.passes import (
     scale_shift,
     shift,
     write,
+    write_sums,
 )
 
 
@@ -108,6 +109,8 @@ def epilogue(step: int, first: int, n: int, row: int, made: int, block: int) -> 
             multiply_factor(block, n, lanes, a + 4 * first)
         elif kind == r.WRITE:
             write(block, n, lanes, place + made, b, valid)
+        elif kind == r.WRITE_SUMS:
+            write_sums(block, n, lanes, a + lane, b + 4 * first, c + first * d + 4 * channel, d)
         elif kind == r.PACK:
             nans += pack(block, n, lanes, a + first * b + channel // 8, b, valid, units, c + lane)
         elif kind == r.PACK_SUMS:

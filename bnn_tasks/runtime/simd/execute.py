@@ -15,7 +15,9 @@ ARRIVED, ROUND = 0, 8
 
 
 @kernel()
-def chunk_blocks(step: int, first: int, n: int, block0: int, block1: int, moved: int, made: int, scratch: int) -> int:
+def chunk_blocks(
+    step: int, first: int, n: int, block0: int, block1: int, origin: int, in_row: int, made: int, scratch: int
+) -> int:
     """Blocks of one chunk; returns how many values are NaN where a sign was taken.
 
     Args:
@@ -24,14 +26,14 @@ def chunk_blocks(step: int, first: int, n: int, block0: int, block1: int, moved:
         n: positions.
         block0: index.
         block1: index behind the last.
-        moved: bytes from where the row says that the input lies to where it does.
-        made: the same of maps that are written.
+        origin: where the window of output pixel (0, 0) lies or would lie, without padding that is not gathered.
+        in_row: bytes of a row there.
+        made: bytes from where the row says that a map is written to where it is.
         scratch: address.
     """
     kind = cell(step, r.KIND)
     convolution = kind == r.XNOR or kind == r.FLOAT or kind == r.SIGNED
-    origin, in_row = cell(step, r.X), cell(step, r.IN_WIDTH) * cell(step, r.PIXEL)
-    if convolution and cell(step, r.GATHER) == 1:
+    if convolution and cell(step, r.GATHER) == r.BY_CHUNK:
         origin, in_row = gather(step, first, n, scratch)
     offset = -1
     nans = 0
@@ -43,11 +45,11 @@ def chunk_blocks(step: int, first: int, n: int, block0: int, block1: int, moved:
                 place(step, first, n, origin + offset, in_row, scratch)
             fill_convolution(step, n, row, in_row, scratch)
         elif kind == r.LOAD or kind == r.RESIZE:
-            fill_places(step, first, n, row, scratch)
+            fill_places(step, first, n, row, origin, scratch)
         elif kind == r.GLOBAL_POOL:
-            fill_mean(step, row, scratch)
+            fill_mean(step, row, origin, scratch)
         else:
-            fill_pool(step, first, n, row, moved, scratch)
+            fill_pool(step, first, n, row, origin, scratch)
         nans += epilogue(step, first, n, row, made, scratch + r.BLOCK)
     return nans
 
@@ -61,6 +63,10 @@ def blocks(step: int, thread: int, threads: int, scratch: int) -> int:
         block0, block1 = block1 * thread // threads, block1 * (thread + 1) // threads
     else:
         chunk0, chunk1 = chunk1 * thread // threads, chunk1 * (thread + 1) // threads
+    origin, in_row = cell(step, r.X), cell(step, r.IN_WIDTH) * cell(step, r.PIXEL)
+    if cell(step, r.GATHER) == r.AT_ONCE and chunk1 > chunk0:  # chunks then run on from row to row
+        first = chunk0 * chunk
+        origin, in_row = gather(step, first, min(chunk1 * chunk, cell(step, r.POSITIONS)) - first, scratch)
     nans = 0
     for c in range(chunk0, chunk1):
         first = c * chunk
@@ -69,24 +75,25 @@ def blocks(step: int, thread: int, threads: int, scratch: int) -> int:
             line = c // pieces
             begin = (c - line * pieces) * chunk
             first, n = line * width + begin, min(chunk, width - begin)
-        nans += chunk_blocks(step, first, n, block0, block1, 0, 0, scratch)
+        nans += chunk_blocks(step, first, n, block0, block1, origin, in_row, 0, scratch)
     return nans
 
 
 @kernel()
-def rows(step: int, row0: int, row1: int, moved: int, made: int, scratch: int) -> int:
-    """All blocks of some rows of the output; returns as `chunk_blocks`."""
+def rows(step: int, row0: int, row1: int, origin: int, made: int, scratch: int) -> int:
+    """All blocks of some rows of the output; arguments and result as of `chunk_blocks`."""
+    in_row = cell(step, r.IN_WIDTH) * cell(step, r.PIXEL)
     chunk, width = cell(step, r.CHUNK), cell(step, r.WIDTH)
     nans = 0
     if cell(step, r.PIECES) == 0:
         for first in range(row0 * width, row1 * width, chunk):
             n = min(chunk, row1 * width - first)
-            nans += chunk_blocks(step, first, n, 0, cell(step, r.BLOCKS), moved, made, scratch)
+            nans += chunk_blocks(step, first, n, 0, cell(step, r.BLOCKS), origin, in_row, made, scratch)
         return nans
     for y in range(row0, row1):
         for begin in range(0, width, chunk):
             n = min(chunk, width - begin)
-            nans += chunk_blocks(step, y * width + begin, n, 0, cell(step, r.BLOCKS), moved, made, scratch)
+            nans += chunk_blocks(step, y * width + begin, n, 0, cell(step, r.BLOCKS), origin, in_row, made, scratch)
     return nans
 
 
@@ -108,7 +115,7 @@ def pooled(step: int, thread: int, threads: int, scratch: int) -> int:
         kept = max(stop - top, 0)
         for y in range(kept):
             copy(aside + y * row, aside + (top - start + y) * row, row)
-        nans += rows(inner, top + kept, bottom, 0, aside - top * row, scratch)
+        nans += rows(inner, top + kept, bottom, cell(inner, r.X), aside - top * row, scratch)
         start, stop = top, bottom
         nans += rows(step, oy, end, aside - top * row, 0, scratch)
     return nans

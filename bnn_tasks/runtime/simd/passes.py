@@ -126,6 +126,21 @@ def _counted_integers(context: Any, b: Any, signature: Any, args: Any) -> Any:
 counted_integers = integers(5, _counted_integers)
 
 
+def _write_sums(context: Any, b: Any, signature: Any, args: Any) -> Any:
+    """(block, positions, lanes, bases, classes, map, pixel): mismatches as sums to a map; every lane is a channel."""
+    block, positions, lanes, bases, classes, out, pixel = args
+    step = b.mul(lanes, const(4))
+    with _units(b, lanes) as u:
+        base = b.add(bases, b.mul(u.index, const(UNIT)))
+        with cgutils.for_range(b, positions) as p:
+            mismatches = load(b, I32S, _at(b, block, p.index, step, u.index), 4)
+            store(b, _sums(b, mismatches, base, classes, p.index), _at(b, out, p.index, pixel, u.index), 4)
+    return context.get_dummy_value()
+
+
+write_sums = integers(7, _write_sums)
+
+
 def _scaled_sums(b: Any, mismatches: Any, bases: Any, classes: Any, position: Any, vectors: Sequence[Any]) -> Any:
     """(sum·scale)·factor + summand, the product rounded, then the rest at once: a layer's scale, then its BatchNorm."""
     sums = b.sitofp(_sums(b, mismatches, bases, classes, position), F32S)

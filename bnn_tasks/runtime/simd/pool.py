@@ -8,13 +8,13 @@ from bnn_tasks.runtime.simd.windows import normalized_row, pixels_mean, read_pla
 
 
 @kernel()
-def fill_pool(step: int, first: int, n: int, row: int, moved: int, scratch: int) -> None:
+def fill_pool(step: int, first: int, n: int, row: int, origin: int, scratch: int) -> None:
     """Maxima or means of a chunk's windows."""
     kind, lanes, width, pixel = cell(step, r.KIND), cell(step, r.LANES), cell(step, r.WIDTH), cell(step, r.PIXEL)
     in_height, in_width = cell(step, r.IN_HEIGHT), cell(step, r.IN_WIDTH)
     kernel_y, kernel_x = cell(step, r.KERNEL_Y), cell(step, r.KERNEL_X)
     dy, dx = cell(step, r.DILATION_Y), cell(step, r.DILATION_X)
-    x = cell(step, r.X) + moved + 4 * cell(row, r.CHANNEL)
+    x = origin + 4 * cell(row, r.CHANNEL)
     for i in range(n):
         oy = (first + i) // width
         top = oy * cell(step, r.STRIDE_Y) - cell(step, r.PADDING_Y)
@@ -36,10 +36,10 @@ def fill_pool(step: int, first: int, n: int, row: int, moved: int, scratch: int)
 
 
 @kernel()
-def fill_places(step: int, first: int, n: int, row: int, scratch: int) -> None:
+def fill_places(step: int, first: int, n: int, row: int, origin: int, scratch: int) -> None:
     """A chunk's pixels, as they are or from the rows and columns of a smaller map."""
     width, in_width, pixel = cell(step, r.WIDTH), cell(step, r.IN_WIDTH), cell(step, r.PIXEL)
-    x = cell(step, r.X) + 4 * cell(row, r.CHANNEL)
+    x = origin + 4 * cell(row, r.CHANNEL)
     rows, columns = cell(step, r.ROWS), cell(step, r.COLUMNS)
     at = scratch + r.ADDRESSES
     for i in range(n):
@@ -52,10 +52,10 @@ def fill_places(step: int, first: int, n: int, row: int, scratch: int) -> None:
 
 
 @kernel()
-def fill_mean(step: int, row: int, scratch: int) -> None:
+def fill_mean(step: int, row: int, origin: int, scratch: int) -> None:
     """The mean of all pixels."""
     count, pixel = cell(step, r.IN_HEIGHT) * cell(step, r.IN_WIDTH), cell(step, r.PIXEL)
-    start = cell(step, r.X) + 4 * cell(row, r.CHANNEL)
+    start = origin + 4 * cell(row, r.CHANNEL)
     pixels_mean(scratch + r.BLOCK, cell(step, r.LANES), start, count, pixel)
 
 

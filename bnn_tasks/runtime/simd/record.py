@@ -42,7 +42,7 @@ SEGMENTS = 28  # of a row of a window
 SEGMENT = 29
 COUNT = 30  # values of a segment
 PAD = 31  # a pixel of padding; 0: zeros
-GATHER = 32  # windows are gathered into scratch; 0: they lie in the map as they are
+GATHER = 32  # whether windows are gathered into scratch, and for how much at once
 
 # Others.
 DIVISOR = 33  # average pooling: 1 counts taps in the padding
@@ -62,6 +62,9 @@ ASIDE = 46  # pooling: where those rows lie, from the start of a thread's scratc
 
 # Kinds of a step.
 XNOR, FLOAT, SIGNED, LOAD, MAX_POOL, AVG_POOL, GLOBAL_POOL, RESIZE, IMAGE, BIT_POOL = range(10)
+
+# Gathering.
+IN_PLACE, BY_CHUNK, AT_ONCE = range(3)  # windows lie in the map as they are; of a chunk; of all chunks of a thread
 
 # A block.
 BLOCK_CELLS = 6
@@ -91,12 +94,13 @@ PASS_CELLS = 20
     WRITE,  # map, pixel
     PACK,  # bits, pixel, thresholds
     PACK_SUMS,  # bits, pixel, thresholds, flips
+    WRITE_SUMS,  # bases, classes, map, pixel
     FINISH,  # map, pixel, bits, bit pixel, thresholds
     FINISH_ADD,  # other map; then as FINISH
     FINISH_ADD_PRELU,  # other map; shift_in, slope, slope_above, shift_out; then as FINISH
     FINISH_COUNTED_ADD,  # bases, classes, scales, factors, summands; then as FINISH_ADD
     FINISH_COUNTED_ADD_PRELU,  # bases, classes, scales, factors, summands; then as FINISH_ADD_PRELU
-) = range(21)
+) = range(22)
 
 # Scratch of a thread.
 MAX_CHUNK = 112
