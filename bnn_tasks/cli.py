@@ -85,7 +85,7 @@ def profile(arguments: Sequence[str]) -> None:
     parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="input size; default: the training size")
     options = parser.parse_args(arguments)
     size = tuple(options.size) if options.size else None
-    if options.path.endswith(".safetensors"):
+    if not options.path.endswith((".ckpt", ".yaml", ".yml")):  # an artifact may have any name
         from bnn_tasks.runtime import Session
         from bnn_tasks.runtime.profile import format_table
         from bnn_tasks.runtime.profile import profile as profile_artifact

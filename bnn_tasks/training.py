@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import warnings
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from bnn_tasks import backbones, callbacks, data, models, tasks  # noqa: F401
 from bnn_tasks.binary.profile import format_table
 from bnn_tasks.binary.profile import profile as profile_module
+from bnn_tasks.callbacks.checkpoint import last_checkpoint
 from bnn_tasks.data import ImageData
 from bnn_tasks.export import ExportReport, export
 from bnn_tasks.runtime import Resize
@@ -30,6 +32,8 @@ for message in (
 
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+UNION = "Does not validate against any of the Union subtypes"
+NOISE = re.compile(rf"[ -]*({UNION}|Subtypes: |Errors:|Expected a <class 'NoneType'>|Given value)")
 
 
 class TrainingCLI(LightningCLI):
@@ -61,16 +65,64 @@ class TrainingCLI(LightningCLI):
             for name in ("ckpt_path", "weights_only", "verbose", "return_predictions"):
                 parser.add_argument(f"--{name}", type=Any, help=argparse.SUPPRESS)
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Put the file's name in the place of the checkpoint `last`; refuse Lightning's other words."""
+        super().parse_arguments(parser, args)
+        options = self.config[self.config.subcommand] if self._run else {}
+        if options.get("ckpt_path") is not None:
+            options["ckpt_path"] = find_checkpoint(options["ckpt_path"], options["trainer"]["default_root_dir"] or "")
+
+    def instantiate_classes(self) -> None:
+        """Build trainer, task and data; what one of them refuses is said without jsonargparse's dump of types and values.
+
+        Raises:
+            ValueError: an argument is refused.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise ValueError(readable(str(error))) from error
+
     def after_instantiate_classes(self) -> None:
         """Refuse a checkpoint of another model before anything runs."""
         path = None if self.subcommand is None else self.config[self.subcommand].get("ckpt_path")
-        if path and os.path.isfile(path):
+        if path is not None:
             check_fit(path, self.model)
 
     def before_instantiate_classes(self) -> None:
         """Load checkpoints without running code in them, whatever Lightning's default."""
         if self.subcommand is not None:
             self.config[self.subcommand]["weights_only"] = True
+
+
+def find_checkpoint(name: str, root: str) -> str:
+    """The file that ``--ckpt_path`` names.
+
+    Args:
+        name: of a file; or ``last``, for the one that a fit below `root` wrote last.
+        root: the trainer's ``default_root_dir``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = str(last_checkpoint(root)) if name == "last" else name
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"Expected --ckpt_path {name} to be a checkpoint, but there is no file {path!r}. Cure: a .ckpt file of a fit run, "
+            "or `last`: what its callback LastCheckpoint wrote below --trainer.default_root_dir."
+        )
+    return path
+
+
+def readable(message: str) -> str:
+    """jsonargparse's list of why no type fits as the reasons alone, without types and values; another message as it is.
+
+    Args:
+        message: of an error.
+    """
+    if not message.startswith(UNION):
+        return message
+    return " ".join(line.strip().removeprefix("- ") for line in message.splitlines() if not NOISE.match(line))
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -143,7 +195,7 @@ def load_task(path: str | os.PathLike[str]) -> Task:
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError, SystemExit) as error:
         raise ValueError(
             f"Expected the weights and the settings in {os.fspath(path)!r} to be of one task, but: "
-            + " ".join(str(error).split())[:500]
+            + " ".join(readable(str(error)).split())[:500]
         ) from error
     if not isinstance(task, Task):
         raise ValueError(

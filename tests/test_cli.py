@@ -121,6 +121,13 @@ def test_profile_of_all_three_kinds(run: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out != tables[0]
 
 
+def test_an_artifact_of_any_name(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "net.bnn"
+    other.write_bytes((run / "net.safetensors").read_bytes())
+    main(["profile", str(other)])
+    assert "backbone.layer1.0.first.conv" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["given.yaml", "config.yaml"])
 def test_check_data_of_a_sound_set(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["check-data", "--config", str(run / name)])

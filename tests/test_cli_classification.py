@@ -1,6 +1,7 @@
 """The command with a classifier: every verb on one tiny run, a picture folder instead of the generated set, and compare."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,43 @@ def test_evaluating_a_checkpoint(verb: str, stage: str, run: Path, tmp_path: Pat
     if stage == "val":  # the last epoch of fit validated the same weights
         fitted = json.loads((run / "results.json").read_text())["val"]["metrics"]
         assert metrics == pytest.approx(fitted, abs=1e-6)
+
+
+def test_the_checkpoint_last_is_that_of_the_run(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "checkpoints", tmp_path / "checkpoints")
+    command = ["--config", str(run / "given.yaml"), "--ckpt_path", "last", "--trainer.default_root_dir", str(tmp_path)]
+    main(["validate", *command])
+    fitted = json.loads((run / "results.json").read_text())["val"]["metrics"]
+    assert json.loads((tmp_path / "results.json").read_text())["val"]["metrics"] == pytest.approx(fitted, abs=1e-6)
+    main(["fit", *command, "--trainer.max_epochs", "3"])
+    assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 15
+
+
+@pytest.mark.parametrize("word", ["last", "best", "hpc", "registry", "nowhere.ckpt"])
+@pytest.mark.parametrize("verb", ["fit", "test"])
+def test_a_checkpoint_that_is_not_there(
+    verb: str, word: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [verb, "--config", str(run / "given.yaml"), "--trainer.default_root_dir", str(tmp_path)]
+    (line,) = refused([*command, "--ckpt_path", word], capsys)
+    assert f"--ckpt_path {word} to be a checkpoint, but there is no file" in line
+    assert "Cure: a .ckpt file" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a command that ends with status 2 says on stderr, without Lightning's word on the seed."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    return [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Seed set")]
+
+
+def test_a_refused_method_is_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    method = "--model.init_args.model.init_args.backbone.init_args.block.init_args.method"
+    (line,) = refused(["fit", "--config", str(run / "given.yaml"), method, "IRNet"], capsys)
+    assert line.startswith("bnn-tasks fit: Expected `method` to be one of ['abc_net', ")
+    assert line.endswith("but got 'IRNet'. Nearest: 'ir_net', 'group_net', 'react'.")
 
 
 def test_predict(run: Path, tmp_path: Path) -> None:

@@ -86,8 +86,14 @@ def load_float_state_dict(backbone: ResNet, state: dict[str, Tensor]) -> LoadRep
         What was loaded, left out and kept; also logged.
 
     Raises:
+        TypeError: `backbone` is no `ResNet`.
         ValueError: a tensor that belongs to the built part has no place, a shape differs, or one is missing.
     """
+    if not isinstance(backbone, ResNet):
+        raise TypeError(
+            f"Expected `backbone` to be a bnn_tasks.backbones.ResNet, but got a {type(backbone).__name__}. Cure: the "
+            "`.backbone` of what timm.create_model or Classifier built on one."
+        )
     convolutions = {
         name.removesuffix(".weight") for name, tensor in state.items() if ".downsample." in name and tensor.dim() == 4
     }
@@ -138,6 +144,7 @@ def load_float_checkpoint(backbone: ResNet, path: str | os.PathLike[str]) -> Loa
         path: the file; loaded with ``weights_only``, so no code in it can run.
 
     Raises:
+        TypeError: `backbone` is no `ResNet`.
         ValueError: the file is not a dictionary of tensors, or does not fit.
     """
     name = os.fspath(path)

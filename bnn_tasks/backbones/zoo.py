@@ -3,6 +3,8 @@
 import timm
 from torch import nn
 
+from bnn_tasks.binary.names import nearest
+
 
 def timm_net(name: str, num_classes: int, pretrained: bool = False) -> nn.Module:
     """A float network of timm.
@@ -17,7 +19,7 @@ def timm_net(name: str, num_classes: int, pretrained: bool = False) -> nn.Module
     """
     if not timm.is_model(name):
         raise ValueError(
-            f"Expected `name` to be one of timm.list_models(), but got {name!r}. Close: {timm.list_models(f'*{name}*')[:5]}."
+            f"Expected `name` to be one of timm.list_models(), but got {name!r}.{nearest(name, timm.list_models())}"
         )
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=num_classes)

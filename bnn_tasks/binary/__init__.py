@@ -13,6 +13,8 @@ from bnn_tasks.binary.estimators import (
     SignSwish,
     Tanh,
     TrainingAware,
+    get_estimator,
+    list_estimators,
     sign,
 )
 from bnn_tasks.binary.geometry import Geometry, LayerShape
@@ -97,8 +99,10 @@ __all__ = [
     "dorefa",
     "evaluate",
     "format_methods",
+    "get_estimator",
     "get_method",
     "horq",
+    "list_estimators",
     "list_methods",
     "reestimate_batchnorm",
     "register_latent_updates",

@@ -6,28 +6,11 @@ import operator
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
 from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear
 from bnn_tasks.binary.methods import Method, get_method
-
-Functions = frozenset[Callable[..., object]]
-
-RELUS: tuple[type[nn.Module], ...] = (nn.ReLU, nn.ReLU6)
-RELU_FUNCTIONS: Functions = frozenset({F.relu, F.relu6, torch.relu})
-# What else is never negative.
-POSITIVE: tuple[type[nn.Module], ...] = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, nn.Softmax2d, nn.Softplus)
-POSITIVE_FUNCTIONS: Functions = frozenset(
-    {torch.sigmoid, F.sigmoid, F.hardsigmoid, F.softmax, torch.softmax, F.softplus, torch.abs, torch.exp}
-)
-# Commute with a ReLU: the sign of pool(x) and that of pool(relu(x)) ask the same question of x.
-MONOTONE: tuple[type[nn.Module], ...] = (nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.Identity, nn.Dropout, nn.Flatten)
-MONOTONE_FUNCTIONS: Functions = frozenset({torch.flatten, F.max_pool2d, F.dropout, torch.cat})
-# Do not, but of non-negative values they are non-negative.
-AVERAGES: tuple[type[nn.Module], ...] = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-AVERAGE_FUNCTIONS: Functions = frozenset({F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean})
-SUM_FUNCTIONS: Functions = frozenset({torch.add, torch.mul, operator.add, operator.iadd, operator.mul, operator.imul})
+from bnn_tasks.binary.one_signed import RELUS, OneSigned
 
 
 class _Tracer(fx.Tracer):
@@ -35,61 +18,35 @@ class _Tracer(fx.Tracer):
         return isinstance(m, BinaryConv2d | BinaryLinear) or super().is_leaf_module(m, module_qualified_name)
 
 
-class _Signs:
-    """Finds, for a binary layer, the value whose sign to take.
-
-    Args:
-        graph_module: the traced module; values are added to its graph.
-    """
-
-    def __init__(self, graph_module: fx.GraphModule) -> None:
-        self.graph_module = graph_module
-
-    def _is(self, node: fx.Node, modules: tuple[type[nn.Module], ...], functions: Functions) -> bool:
-        if node.op == "call_module":
-            return isinstance(self.graph_module.get_submodule(str(node.target)), modules)
-        return node.op == "call_function" and node.target in functions
-
-    def _is_relu(self, node: fx.Node) -> bool:
-        return self._is(node, RELUS, RELU_FUNCTIONS) or (node.op == "call_method" and node.target == "relu")
-
-    def non_negative(self, node: fx.Node) -> bool:
-        """Whether `node` provably never is below zero."""
-        if self._is_relu(node) or self._is(node, POSITIVE, POSITIVE_FUNCTIONS):
-            return True
-        carries = self._is(node, MONOTONE + AVERAGES, MONOTONE_FUNCTIONS | AVERAGE_FUNCTIONS)
-        if self._is(node, (), SUM_FUNCTIONS):
-            carries = not any(isinstance(arg, int | float) and arg < 0 for arg in node.args)
-        return carries and all(self.non_negative(source) for source in node.all_input_nodes)
-
-    def source(self, node: fx.Node) -> fx.Node:
-        """`node` with the ReLUs on the way to it skipped; the ReLUs stay for their other readers."""
-        if self._is_relu(node):
-            return self.source(node.all_input_nodes[0])
-        if not self._is(node, MONOTONE, MONOTONE_FUNCTIONS):
-            return node
-        signed = {source: self.source(source) for source in node.all_input_nodes}
-        if all(old is new for old, new in signed.items()):
-            return node
-        with self.graph_module.graph.inserting_after(node):
-            return self.graph_module.graph.node_copy(node, signed.__getitem__)
+def _before_relus(node: fx.Node, signs: OneSigned) -> fx.Node:
+    """`node` with the ReLUs on the way to it skipped; the ReLUs stay for their other readers."""
+    call, graph = signs.call(node), node.graph
+    if call.name in RELUS:
+        return _before_relus(call.input, signs)
+    if not signs.monotone(call):
+        return node
+    signed = {source: _before_relus(source, signs) for source in node.all_input_nodes}
+    if all(old is new for old, new in signed.items()):
+        return node
+    with graph.inserting_after(node):
+        return graph.node_copy(node, signed.__getitem__)
 
 
 def _undo_inplace(graph_module: fx.GraphModule) -> None:
     """A ReLU that writes over its input would change what the binary layers now read there."""
     for module in graph_module.modules():
-        if isinstance(module, nn.ReLU | nn.ReLU6 | nn.Hardtanh | nn.Dropout):
-            module.inplace = False
+        if hasattr(module, "inplace"):
+            module.inplace = False  # type: ignore[assignment]
     for node in graph_module.graph.nodes:
         if node.op == "call_function" and node.kwargs.get("inplace"):
             node.update_kwarg("inplace", False)
         if node.target in (torch.relu_, "relu_"):
             node.target = torch.relu if node.op == "call_function" else "relu"
-        if node.target is operator.iadd:
-            node.target = operator.add
+        if node.target in (operator.iadd, operator.imul):
+            node.target = operator.add if node.target is operator.iadd else operator.mul
 
 
-def _convert(layer: nn.Conv2d | nn.Linear, name: str, method: Method) -> nn.Module:
+def _convert(layer: nn.Conv2d | nn.Linear, method: Method) -> nn.Module:
     bias = layer.bias is not None
     binary: BinaryConv2d | BinaryLinear
     if isinstance(layer, nn.Linear):
@@ -97,8 +54,8 @@ def _convert(layer: nn.Conv2d | nn.Linear, name: str, method: Method) -> nn.Modu
     else:
         if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
             raise ValueError(
-                f"Expected {name!r} to pad with zeros by a number of pixels, but got padding={layer.padding!r}, "
-                f"padding_mode={layer.padding_mode!r}. Cure: add {name!r} to `keep`."
+                f"Expected padding with zeros by a number of pixels, but got padding={layer.padding!r}, "
+                f"padding_mode={layer.padding_mode!r}. Cure: keep the layer real."
             )
         binary = BinaryConv2d(
             layer.in_channels,
@@ -172,23 +129,26 @@ def binarize(
     graph_module = fx.GraphModule(copied, graph)
     layers = {n: m for n, m in copied.named_modules() if type(m) in (nn.Conv2d, nn.Linear)}
     keeps = _keeps(keep, list(layers))
-    targets = {name for name, layer in layers.items() if not keeps(name, layer)}
+    targets = [name for name, layer in layers.items() if not keeps(name, layer)]
     if not targets:
         raise ValueError("Expected at least one convolution or linear layer to binarise, but `keep` holds them all.")
     _undo_inplace(graph_module)
-    signs = _Signs(graph_module)
+    signs = OneSigned(graph_module)
     for node in list(graph_module.graph.nodes):
         if node.op == "call_module" and node.target in targets:
-            source = signs.source(node.args[0]) if chosen.binary_activations else node.args[0]
-            if not chosen.tells_positives_apart and signs.non_negative(source):
+            source = _before_relus(node.args[0], signs) if chosen.binary_activations else node.args[0]
+            if not chosen.tells_positives_apart and signs(source):
                 raise ValueError(
-                    f"Expected the input of {node.target!r} to have both signs, but {source.name!r} ({source.target}) is "
-                    f"never negative: every activation would be +1. Cure: add {node.target!r} to `keep`, or put a "
-                    "BatchNorm before it."
+                    f"Expected the input of {node.target!r} to have both signs, but {source.name!r} "
+                    f"({signs.call(source).name}) is never negative: every activation would be +1. Cure: add {node.target!r} "
+                    "to `keep`, or put a BatchNorm before it."
                 )
             node.args = (source, *node.args[1:])
     for name in targets:
-        graph_module.set_submodule(name, _convert(layers[name], name, chosen))
+        try:
+            graph_module.set_submodule(name, _convert(layers[name], chosen))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error} To keep it real, add {name!r} to `keep`.") from error
     graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
     return graph_module

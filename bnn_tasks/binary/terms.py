@@ -190,5 +190,6 @@ def check_tied(y: Tensor, scale: Tensor) -> None:
     if y.shape[2:] != scale.shape[1:]:
         raise ValueError(
             f"Expected an output of {tuple(scale.shape[1:])} pixels, to which XNOR-Net++'s spatial scales are tied, but got "
-            f"{tuple(y.shape[2:])}. Cure: method 'xnor_pp', or inputs of the size given to tie_to_size."
+            f"{tuple(y.shape[2:])}. Cure: tie the net to the size of its images (`input_size` of a classifier, else "
+            "tie_to_size), or method 'xnor_pp'."
         )

@@ -1,4 +1,4 @@
-"""What is asked of all binary layers of a net at once: a fixed size, and weights that can be binarised."""
+"""What is asked of all layers of a net at once: a fixed size, finite values, and weights that can be binarised."""
 
 import torch
 from torch import Tensor, nn
@@ -56,13 +56,16 @@ def untied_layers(module: nn.Module) -> list[str]:
 
 
 def check_layers(module: nn.Module) -> None:
-    """Raise ValueError, with the layer's name, if some binary layer's latent weight cannot be binarised.
+    """Raise ValueError, with the layer's name, if a net cannot compute: what it knows is no number, or cannot be binarised.
+
+    The outputs do not always show it: the sign of NaN is -1.
 
     Args:
         module: the net.
 
     Raises:
-        ValueError: a latent weight has NaN or infinite values, or lacks the spread that its method divides by.
+        ValueError: a weight or a statistic has NaN or infinite values, or a latent weight lacks the spread that its method
+            divides by.
     """
     for name, layer in module.named_modules():
         if isinstance(layer, BinaryConv2d | BinaryLinear):
@@ -70,3 +73,8 @@ def check_layers(module: nn.Module) -> None:
                 layer.check()
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
+    for name, tensor in module.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(
+                f"Expected {name!r} to be finite, but it has NaN or infinite values. Cure: an earlier checkpoint."
+            )

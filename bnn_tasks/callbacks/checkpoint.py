@@ -7,6 +7,15 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 
+def last_checkpoint(root: str | os.PathLike[str]) -> Path:
+    """Where `LastCheckpoint` writes.
+
+    Args:
+        root: the trainer's ``default_root_dir``.
+    """
+    return Path(root) / "checkpoints" / "last.ckpt"
+
+
 class LastCheckpoint(Checkpoint):
     """Writes ``checkpoints/last.ckpt`` below the trainer's ``default_root_dir`` after every epoch.
 
@@ -17,7 +26,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the checkpoint."""
-        path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        path = last_checkpoint(trainer.default_root_dir)
         part = path.with_suffix(".part")
         trainer.save_checkpoint(part, weights_only=False)  # optimiser and callbacks too
         if trainer.is_global_zero:

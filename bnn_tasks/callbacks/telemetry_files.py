@@ -61,7 +61,7 @@ def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     columns = min(len(layers), max(3, math.ceil(math.sqrt(len(layers)))))
     lines = math.ceil(len(layers) / columns)
-    figure = Figure(figsize=(max(2.4 * columns, 7), 1.7 * lines + 0.9), dpi=110, layout="constrained")
+    figure = Figure(figsize=(max(2.4 * columns, 7), 1.7 * lines + 1.1), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for index, (axes, layer) in enumerate(zip(grid, layers)):
@@ -85,5 +85,5 @@ def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     for axes in grid[len(layers) :]:
         axes.axis("off")
     figure.supxlabel("optimiser steps", fontsize=8)
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=7)
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=7)
     figure.savefig(path)

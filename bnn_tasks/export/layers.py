@@ -45,8 +45,11 @@ def _batch_norm(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list
         raise ExportError(
             f"Expected {name!r} to have running statistics, but it has none. Cure: track_running_stats=True and train."
         )
+    variance = to_numpy(layer.running_var) + np.float32(layer.eps)
+    if not (variance > 0).all():
+        raise ExportError(f"Expected {name!r} to have variances >= 0, but some are not. Cure: an earlier checkpoint.")
     # The float32 steps of torch's BatchNorm in eval mode, which are scalar code; torch.sqrt's vector code rounds differently.
-    scale = np.float32(1) / np.sqrt(to_numpy(layer.running_var) + np.float32(layer.eps))
+    scale = np.float32(1) / np.sqrt(variance)
     if layer.weight is not None:
         scale = scale * to_numpy(layer.weight)
     # There a fused multiply-add: the product is exact in float64.

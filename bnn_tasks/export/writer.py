@@ -103,12 +103,18 @@ def _probabilities(writer: GraphWriter, classifier: ImageClassifier) -> str:
     return names["probabilities"]
 
 
-def _check_arguments(module: nn.Module, example: Tensor) -> None:
+def _check_arguments(module: nn.Module, example: Tensor, classes: Sequence[str], resize: Resize | None) -> None:
     if not isinstance(module, nn.Module) or not isinstance(example, Tensor):
         raise TypeError(f"Expected a module and an example tensor, but got {type(module)} and {type(example)}.")
     if example.dim() != 4 or example.dtype != torch.float32 or len(example) < 1:
         raise ValueError(
             f"Expected `example` to be a float32 batch (N, C, H, W), but got {example.dtype} {tuple(example.shape)}."
+        )
+    if isinstance(module, Detector | ImageClassifier) and (len(classes) != module.num_classes or resize is None):
+        raise ValueError(
+            f"Expected `classes` to name the {module.num_classes} classes of a {type(module).__name__}, and `resize` to say "
+            f"how pictures become its input, but got {classes!r} and {resize!r}. Cure: export(module, path, example=..., "
+            'classes=[...], resize=bnn_tasks.runtime.Resize(((height, width),), "letterbox")).'
         )
 
 
@@ -127,8 +133,8 @@ def export(
             mode and precision: a copy in eval mode and float32 is exported, the module is not changed.
         path: the file to write, MODEL.safetensors; written whole or not at all.
         example: (N, C, H, W) float32; a model's images are RGB in [0, 1].
-        classes: class names, for a model.
-        resize: how images of any size become the model's input.
+        classes: the names of its classes, for a detector or classifier of `bnn_tasks.models`.
+        resize: how images of any size become its input, for the same; other modules may do without.
 
     Returns:
         Sizes and the result of the comparison.
@@ -136,10 +142,10 @@ def export(
     Raises:
         ExportError: a layer has no operation in the runtime; the message names it.
         TypeError: `module` is no module or `example` no tensor.
-        ValueError: `example` is not such a batch.
+        ValueError: `example` is not such a batch, or a model lacks names for its classes or `resize`.
         ParityError: the artifact does not compute what the module computes; no file is left.
     """
-    _check_arguments(module, example)
+    _check_arguments(module, example, classes, resize)
     frozen = copy.deepcopy(module).cpu().float().eval()
     if is_layer(frozen):
         frozen = nn.Sequential(frozen)  # the tracer looks at what is inside a module

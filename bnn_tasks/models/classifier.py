@@ -45,6 +45,16 @@ class ImageClassifier(nn.Module):
         self.label_smoothing = label_smoothing
         self.normalize = Normalize(mean, std)
 
+    def _fix_size(self, input_size: tuple[int, int] | None) -> None:
+        """Tie the layers whose scales have a value for every place to the size of the images."""
+        if input_size is not None:
+            tie_to_size(self, torch.zeros(1, 3, *input_size))
+        if untied := untied_layers(self):
+            raise ValueError(
+                f"Expected `input_size` for a method whose scales have a value for every place, but got None; such layers: "
+                f"{', '.join(untied[:3])}. Cure: input_size=(H, W) of the images, or method 'xnor_pp'."
+            )
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits.
 
@@ -104,13 +114,7 @@ class Classifier(ImageClassifier):
         super().__init__(num_classes, mean, std, label_smoothing)
         self.backbone = backbone
         self.head = head(backbone.feature_info.channels()[-1], num_classes)
-        if input_size is not None:
-            tie_to_size(self, torch.zeros(1, 3, *input_size))
-        if untied := untied_layers(self):
-            raise ValueError(
-                f"Expected `input_size` for a method whose scales have a value for every place, but got None; such layers: "
-                f"{', '.join(untied[:3])}. Cure: input_size=(H, W) of the images, or method 'xnor_pp'."
-            )
+        self._fix_size(input_size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of `images`, (N, 3, H, W) RGB in [0, 1]."""

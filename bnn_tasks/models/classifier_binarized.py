@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bnn_tasks.backbones import timm_net
 from bnn_tasks.binary import Method, binarize
+from bnn_tasks.binary.names import nearest
 from bnn_tasks.models.classifier import ImageClassifier
 from bnn_tasks.models.detector import IMAGENET_MEAN, IMAGENET_STD
 
@@ -22,9 +23,11 @@ def torchvision_net(name: str, num_classes: int, pretrained: bool = False) -> nn
     Raises:
         ValueError: torchvision has no such network, or its weights could not be had.
     """
-    if name not in torchvision.models.list_models(module=torchvision.models):
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
         raise ValueError(
             f"Expected `name` to be one of torchvision.models.list_models(module=torchvision.models), but got {name!r}."
+            + nearest(name, known)
         )
     net: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
     if not pretrained:
@@ -52,9 +55,12 @@ class BinarizedClassifier(ImageClassifier):
         mean: per channel, in [0, 1]; ImageNet's by default.
         std: per channel, > 0; ImageNet's by default.
         label_smoothing: share of the target spread over all classes, in [0, 1).
+        input_size: (H, W) of every image, for methods whose scales have a value for every place (XNOR-Net++, cases 2 to 4);
+            None takes images of any size.
 
     Raises:
-        ValueError: an argument is out of range, or `binarize` cannot convert the network.
+        ValueError: an argument is out of range, `binarize` cannot convert the network, or such a method is used without
+            `input_size`.
     """
 
     def __init__(
@@ -66,9 +72,11 @@ class BinarizedClassifier(ImageClassifier):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         label_smoothing: float = 0.0,
+        input_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(num_classes, mean, std, label_smoothing)
         self.net = binarize(net, method, keep=keep)
+        self._fix_size(input_size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of `images`, (N, 3, H, W) RGB in [0, 1]."""
@@ -89,6 +97,8 @@ class BinarizedTimm(BinarizedClassifier):
         mean: per channel, in [0, 1]; ImageNet's by default.
         std: per channel, > 0; ImageNet's by default.
         label_smoothing: share of the target spread over all classes, in [0, 1).
+        input_size: (H, W) of every image, for methods whose scales have a value for every place (XNOR-Net++, cases 2 to 4);
+            None takes images of any size.
 
     Raises:
         ValueError: the network is unknown, its weights could not be had, or as for `BinarizedClassifier`.
@@ -104,9 +114,10 @@ class BinarizedTimm(BinarizedClassifier):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         label_smoothing: float = 0.0,
+        input_size: tuple[int, int] | None = None,
     ) -> None:
         net = timm_net(name, num_classes, pretrained)
-        super().__init__(num_classes, net, method, keep, mean, std, label_smoothing)
+        super().__init__(num_classes, net, method, keep, mean, std, label_smoothing, input_size)
 
 
 class BinarizedTorchvision(BinarizedClassifier):
@@ -122,6 +133,8 @@ class BinarizedTorchvision(BinarizedClassifier):
         mean: per channel, in [0, 1]; ImageNet's by default.
         std: per channel, > 0; ImageNet's by default.
         label_smoothing: share of the target spread over all classes, in [0, 1).
+        input_size: (H, W) of every image, for methods whose scales have a value for every place (XNOR-Net++, cases 2 to 4);
+            None takes images of any size.
 
     Raises:
         ValueError: the network is unknown, its weights could not be had, or as for `BinarizedClassifier`.
@@ -137,6 +150,7 @@ class BinarizedTorchvision(BinarizedClassifier):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         label_smoothing: float = 0.0,
+        input_size: tuple[int, int] | None = None,
     ) -> None:
         net = torchvision_net(name, num_classes, pretrained)
-        super().__init__(num_classes, net, method, keep, mean, std, label_smoothing)
+        super().__init__(num_classes, net, method, keep, mean, std, label_smoothing, input_size)

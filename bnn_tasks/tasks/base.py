@@ -73,9 +73,35 @@ class Task(L.LightningModule):
         """What ``training_step`` runs: ``forward``, or a compiled form of it that gives the same but for rounding."""
         return self(images)
 
+    def evaluation_forward(self, batch: Any) -> Any:
+        """What validation, test and prediction run, within `full_precision`: ``forward``, whose outputs must be numbers.
+
+        Args:
+            batch: of the data module.
+
+        Raises:
+            ValueError: they are none; a metric would count them as wrong answers.
+        """
+        outputs = self(batch.images.float())
+        if not _finite(outputs):
+            raise ValueError(
+                f"Expected finite outputs, but got NaN or infinite ones on {', '.join(self.names(batch))}. "
+                "Cure: an earlier checkpoint, or training with a lower learning rate."
+            )
+        return outputs
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The sum of the losses; logs it as ``train/loss``, and where there are several, each as ``train/NAME``."""
-        losses = self.losses(self.training_forward(batch.images), batch)
+        try:
+            outputs = self.training_forward(batch.images)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                f"Expected at least two values a channel, over which a BatchNorm can average, but it got one: {error}. "
+                "Cure: batch_size >= 2, or larger images."
+            ) from error
+        losses = self.losses(outputs, batch)
         total = torch.stack(list(losses.values())).sum()
         names = self.names(batch)
         if not torch.isfinite(total):
@@ -117,7 +143,7 @@ class Task(L.LightningModule):
         """Refuse weights that cannot be binarised; tell the net the progress from which this fit goes on.
 
         Raises:
-            ValueError: a latent weight has NaN in it, or no spread where its method divides by it.
+            ValueError: a weight or statistic is no number, or a latent weight lacks the spread that its method divides by.
         """
         check_layers(self)
         set_progress(self, self.progress())
@@ -127,9 +153,18 @@ class Task(L.LightningModule):
         set_progress(self, self.progress())
 
     def on_validation_epoch_start(self) -> None:
-        """Undo, within a fit, what a callback that averages weights does to the progress in the net's buffers."""
+        """Refuse what is no number; undo, within a fit, what a callback that averages weights does to the net's progress."""
+        check_layers(self)
         if self.trainer.state.fn == TrainerFn.FITTING:
             set_progress(self, self.progress())
+
+    def on_test_epoch_start(self) -> None:
+        """Refuse weights and statistics that are no numbers."""
+        check_layers(self)
+
+    def on_predict_epoch_start(self) -> None:
+        """As for the test."""
+        check_layers(self)
 
     def on_train_end(self) -> None:
         """As for validation: the averaged weights have just taken the place of the last ones."""
@@ -150,3 +185,10 @@ class Task(L.LightningModule):
     def full_precision(self) -> torch.autocast:
         """Context for evaluation: bf16 is for training, its rounding would decide signs."""
         return torch.autocast(self.device.type, enabled=False)
+
+
+def _finite(outputs: Any) -> bool:
+    """Whether every tensor in nested lists and dictionaries is."""
+    if isinstance(outputs, Tensor):
+        return bool(torch.isfinite(outputs).all())
+    return all(map(_finite, outputs.values() if isinstance(outputs, dict) else outputs))

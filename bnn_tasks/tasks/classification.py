@@ -77,7 +77,7 @@ class ClassificationTask(Task):
 
     def _evaluate(self, batch: ClassificationBatch, stage: str) -> dict[str, list[ImageClassification]]:
         with self.full_precision():
-            logits = self(batch.images.float())
+            logits = self.evaluation_forward(batch)
             losses = self.losses(logits, batch)
             probabilities = self.model.decode(logits)
         total = torch.stack(list(losses.values())).sum()
@@ -109,7 +109,7 @@ class ClassificationTask(Task):
     def predict_step(self, batch: ClassificationBatch, batch_idx: int) -> dict[str, list[ImageClassification]]:
         """``classifications`` of one batch."""
         with self.full_precision():
-            probabilities = self.model.decode(self(batch.images.float()))
+            probabilities = self.model.decode(self.evaluation_forward(batch))
         return {"classifications": _of_images(probabilities, batch)}
 
 

@@ -153,7 +153,7 @@ class DetectionTask(Task):
 
     def _evaluate(self, batch: DetectionBatch, stage: str) -> dict[str, list[ImageDetections]]:
         with self.full_precision():
-            outputs = self(batch.images.float())
+            outputs = self.evaluation_forward(batch)
             losses = self.losses(outputs, batch)
             detections = self._detect(outputs, batch)
         total = torch.stack(list(losses.values())).sum()
@@ -186,4 +186,4 @@ class DetectionTask(Task):
     def predict_step(self, batch: DetectionBatch, batch_idx: int) -> dict[str, list[ImageDetections]]:
         """``detections`` of one batch in the images' own pixels."""
         with self.full_precision():
-            return {"detections": self._detect(self(batch.images.float()), batch)}
+            return {"detections": self._detect(self.evaluation_forward(batch), batch)}

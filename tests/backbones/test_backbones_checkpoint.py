@@ -108,6 +108,14 @@ def test_tensors_land_where_they_belong() -> None:
         torch.testing.assert_close(our_second(y), second(y))
 
 
+def test_a_whole_classifier_is_no_backbone(tmp_path: Path) -> None:
+    torch.save(torchvision_net().state_dict(), tmp_path / "net.pth")
+    net = timm.create_model("bnn_resnet18", width=8, stem_kernel=7)
+    with pytest.raises(TypeError, match=r"but got a ResNetClassifier. Cure: the `.backbone`"):
+        load_float_checkpoint(net, tmp_path / "net.pth")
+    assert load_float_checkpoint(net.backbone, tmp_path / "net.pth").left_out == ["fc.bias", "fc.weight"]
+
+
 def test_float_weights_become_latent_weights() -> None:
     net = torchvision_net()
     backbone = ResNet(18, BLOCKS["react"], 8, 7)

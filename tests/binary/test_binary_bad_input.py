@@ -1,23 +1,36 @@
 """What cannot work is refused, with the cure."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from bnn_tasks.binary import (
+    EDE,
+    AnalyticScale,
     BinaryConv2d,
     BinaryLinear,
+    LayerShape,
+    LearnedScale,
+    MagnitudeAware,
+    RSign,
+    SignActivation,
+    SignWeight,
     abc_net,
     bitwise,
     dorefa,
+    get_estimator,
     get_method,
     horq,
+    list_estimators,
     list_methods,
     set_progress,
     tie_to_size,
 )
+from bnn_tasks.binary.activations import AffineSign, ScaledSign
+from bnn_tasks.binary.weights import AffineWeight, CirculantFilters, LibraPB, RotatedSign
 
 every_method = pytest.mark.parametrize("method", list_methods())
 TIED = [method for method in list_methods() if get_method(method).spatially_tied]
@@ -32,6 +45,59 @@ def test_unknown_method_lists_the_nearest_and_all() -> None:
         assert repr(name) in str(error.value)
     with pytest.raises(ValueError, match=r"but got 'qqq'\.$"):
         get_method("qqq")
+
+
+@pytest.mark.parametrize(
+    ("spelt", "meant"),
+    [
+        ("IR-Net", "ir_net"),
+        ("irnet", "ir_net"),
+        ("BinaryConnect", "binary_connect"),
+        ("XNOR-Net", "xnor"),
+        ("ReActNet", "react"),
+    ],
+)
+def test_a_method_spelt_as_its_paper_does(spelt: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"but got '{spelt}'. Nearest: '{meant}'"):
+        get_method(spelt)
+
+
+@pytest.mark.parametrize(("spelt", "why"), [("PACT", "k-bit quantiser, later"), ("real_to_bin", "distillation, later")])
+def test_a_method_that_is_not_built_says_why(spelt: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"but got '{spelt}'. Not built: {why}."):
+        BinaryConv2d(2, 2, 1, method=spelt)
+
+
+BINARISERS = [
+    SignWeight,
+    AnalyticScale,
+    MagnitudeAware,
+    partial(LearnedScale, 4),
+    AffineWeight,
+    LibraPB,
+    partial(RotatedSign, 4, 9),
+    partial(CirculantFilters, LayerShape(4, 2, (3, 3))),
+    SignActivation,
+    partial(RSign, 2),
+    ScaledSign,
+    AffineSign,
+]
+
+
+@pytest.mark.parametrize("build", BINARISERS)
+def test_an_estimator_by_name_or_not_at_all(build: object) -> None:
+    for name in list_estimators():
+        found = build(estimator=name)
+        assert type(getattr(found, "binarizer", found).estimator) is type(get_estimator(name))
+    with pytest.raises(
+        ValueError, match=r"Expected `estimator` to be one of .*'ede'.*but got 'ApproxSing'. Nearest: 'approx_sign'"
+    ) as error:
+        build(estimator="ApproxSing")
+    for name in list_estimators():
+        assert repr(name) in str(error.value)
+    for wrong in (EDE, None, torch.nn.ReLU()):
+        with pytest.raises(TypeError, match=r"Expected `estimator` to be an Estimator object, .*'ede'.* but got"):
+            build(estimator=wrong)
 
 
 @pytest.mark.parametrize("method", [None, 3, BinaryConv2d, ["xnor"]])
@@ -73,7 +139,7 @@ def test_spatial_scales_need_their_size(method: str, gradient: bool) -> None:
         layer(torch.randn(3, 2, 8, 8))
         # 3×3 gives one pixel, which would broadcast to the six that the scales have.
         for size, got in (((9, 8), r"\(7, 6\)"), ((3, 3), r"\(1, 1\)")):
-            message = rf"Expected an output of \(6, 6\) pixels.*but got {got}. Cure: method 'xnor_pp'"
+            message = rf"Expected an output of \(6, 6\) pixels.*but got {got}. Cure: .*`input_size` of a classifier.*'xnor_pp'"
             with pytest.raises(ValueError, match=message):
                 layer(torch.randn(1, 2, *size))
 

@@ -333,7 +333,7 @@ def test_a_module_that_cannot_be_traced_is_named() -> None:
 @pytest.mark.parametrize("arguments", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}])
 def test_a_padding_that_has_no_binary_form(arguments: dict) -> None:
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3, **arguments))
-    with pytest.raises(ValueError, match=r"Expected '1' to pad with zeros.*Cure: add '1' to `keep`"):
+    with pytest.raises(ValueError, match=r"1: Expected padding with zeros.*To keep it real, add '1' to `keep`"):
         binarize(net, "xnor", keep=[])
 
 

@@ -202,6 +202,17 @@ def test_lab_without_adam_is_refused_before_the_first_step(make: Callable) -> No
         register_latent_updates(make(groups(net)), net)
 
 
+@pytest.mark.parametrize("make", [Adam, partial(CaseOptimizer, binary=partial(SGD, lr=0.1), real=Adam)])
+def test_the_method_bop_without_the_optimiser_bop_is_refused(make: Callable) -> None:
+    """Under another one its weights would be latent ones, and the method not the paper's."""
+    net = small_net("bop")
+    with pytest.raises(
+        ValueError, match=r"Bop's average.*method 'bop' of layer '2', but (Adam|SGD) keeps none. Cure: CaseOptimizer"
+    ):
+        register_latent_updates(make(groups(net)), net)
+    register_latent_updates(bop_and_adam(groups(net)), net)
+
+
 def test_frozen_layers_and_those_without_gradient_are_left_alone() -> None:
     net = small_net("bnn")
     net[2].weight.requires_grad_(False)

@@ -17,6 +17,7 @@ from bnn_tasks.backbones import CifarResNet
 from bnn_tasks.binary import BinaryLinear
 from bnn_tasks.callbacks import LastCheckpoint, Telemetry
 from bnn_tasks.callbacks.smooth_gradient import binary_layers, gradient_pairs, weight_signs
+from bnn_tasks.callbacks.telemetry_files import COLUMNS, draw
 from bnn_tasks.callbacks.weight_statistics import dead_share, entropy, sign_balance
 from bnn_tasks.data import SyntheticClassificationData
 from bnn_tasks.data.classification.batch import ClassificationBatch
@@ -166,6 +167,14 @@ def test_the_file_holds_what_the_weights_did(root: Path, tmp_path: Path) -> None
     assert any(float(row["flip_ratio"]) > 0 for row in rows)
     with Image.open(tmp_path / "telemetry.png") as picture:
         assert len(np.unique(np.asarray(picture.convert("L")))) > 20
+
+
+@pytest.mark.parametrize("layers", [1, 9])
+def test_nothing_of_the_picture_is_cut_off(layers: int, tmp_path: Path) -> None:
+    row = dict.fromkeys(COLUMNS, "0.1") | {"step": "1", "weights": "9"}
+    draw([row | {"layer": f"backbone.layer{k}"} for k in range(layers)], tmp_path / "telemetry.png")
+    with Image.open(tmp_path / "telemetry.png") as picture:
+        assert (np.asarray(picture.convert("L"))[:, [0, -1]] == 255).all()
 
 
 def test_telemetry_changes_nothing(root: Path, tmp_path: Path) -> None:

@@ -39,6 +39,16 @@ def test_the_session_gives_the_models_probabilities(tmp_path: Path) -> None:
     assert close >= 3, "a rounding tie may differ"
 
 
+@pytest.mark.parametrize("given", [{}, {"classes": CLASSES}, {"resize": Resize(((32, 32),))}])
+def test_one_error_says_all_that_a_model_needs(given: dict, tmp_path: Path) -> None:
+    message = (
+        r"Expected `classes` to name the 3 classes of a Classifier, and `resize` to say.*Cure: .*classes=.*resize="
+    )
+    with pytest.raises(ValueError, match=message):
+        export(classifier(), tmp_path / "net.safetensors", example=EXAMPLE, **given)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_names_for_every_class(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="name the 3 classes"):
         export(

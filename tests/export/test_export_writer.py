@@ -164,6 +164,16 @@ def test_a_single_layer(layer: nn.Module, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, layer(X).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("variance", [-1.0, float("nan")])
+@pytest.mark.filterwarnings("error")
+def test_a_batch_norm_without_a_variance_is_named(variance: float, tmp_path: Path) -> None:
+    net = shake(small())
+    net[1].running_var[2] = variance
+    with pytest.raises(ExportError, match=r"Expected '1' to have variances >= 0.*Cure: an earlier checkpoint"):
+        export(net, tmp_path / "net.safetensors", example=X)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_example_with_other_channels_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"channels"):
         export(small(), tmp_path / "net.safetensors", example=torch.rand(1, 3, 8, 8))

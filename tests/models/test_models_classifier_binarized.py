@@ -50,8 +50,17 @@ def test_images_are_normalised_first() -> None:
 
 @pytest.mark.parametrize("build", [BinarizedTimm, BinarizedTorchvision])
 def test_an_unknown_name(build: type[BinarizedClassifier]) -> None:
-    with pytest.raises(ValueError, match=r"Expected `name` to be one of .*list_models.*but got 'resnet_18'"):
-        build(3, "resnet_18", "bireal", KEEP)
+    message = r"Expected `name` to be one of .*list_models.*but got 'ResNet_18'. Nearest: 'resnet18'"
+    with pytest.raises(ValueError, match=message):
+        build(3, "ResNet_18", "bireal", KEEP)
+
+
+@pytest.mark.parametrize("build", [BinarizedTimm, BinarizedTorchvision])
+def test_spatially_tied_methods_need_an_input_size(build: type[BinarizedClassifier]) -> None:
+    with pytest.raises(ValueError, match=r"Expected `input_size` .*layer1\.0\.conv1.* Cure: input_size=\(H, W\)"):
+        build(3, "resnet18", "xnor_pp_separable", KEEP)
+    net = build(3, "resnet18", "xnor_pp_separable", KEEP, input_size=(32, 64))
+    assert net(torch.rand(2, 3, 32, 64)).shape == (2, 3)
 
 
 def test_torchvisions_detectors_are_no_classifiers() -> None:

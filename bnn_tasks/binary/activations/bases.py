@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn_tasks.binary.activations.base import ActivationBinarizer, Plane
-from bnn_tasks.binary.estimators import STE, ClippedSTE, Estimator, sign
+from bnn_tasks.binary.estimators import STE, ClippedSTE, Estimator, get_estimator, sign
 from bnn_tasks.binary.geometry import Geometry
 from bnn_tasks.binary.terms import Ones, Residual, Threshold
 
@@ -98,9 +98,9 @@ class AffineSign(_Levels):
         estimator: the surrogate gradient, evaluated at (x - β)/α.
     """
 
-    def __init__(self, estimator: Estimator) -> None:
+    def __init__(self, estimator: str | Estimator) -> None:
         super().__init__()
-        self.estimator = estimator
+        self.estimator = get_estimator(estimator)
         self.alpha = nn.Parameter(torch.ones(()))
         self.beta = nn.Parameter(torch.zeros(()))
 

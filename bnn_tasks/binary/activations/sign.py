@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn_tasks.binary.activations.base import ActivationBinarizer, Plane
-from bnn_tasks.binary.estimators import Estimator
+from bnn_tasks.binary.estimators import Estimator, get_estimator
 from bnn_tasks.binary.geometry import Geometry
 from bnn_tasks.binary.product import signed_product
 from bnn_tasks.binary.terms import Real, Threshold
@@ -17,9 +17,9 @@ class SignActivation(ActivationBinarizer):
         estimator: the surrogate gradient.
     """
 
-    def __init__(self, estimator: Estimator) -> None:
+    def __init__(self, estimator: str | Estimator) -> None:
         super().__init__()
-        self.estimator = estimator
+        self.estimator = get_estimator(estimator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Binarise `x`, any shape."""
@@ -43,9 +43,9 @@ class RSign(ActivationBinarizer):
         estimator: the surrogate gradient, evaluated at x - θ.
     """
 
-    def __init__(self, channels: int, estimator: Estimator) -> None:
+    def __init__(self, channels: int, estimator: str | Estimator) -> None:
         super().__init__()
-        self.estimator = estimator
+        self.estimator = get_estimator(estimator)
         self.theta = nn.Parameter(torch.zeros(channels))
 
     def _shifted(self, x: Tensor) -> Tensor:

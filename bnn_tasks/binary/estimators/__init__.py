@@ -2,6 +2,7 @@
 
 from bnn_tasks.binary.estimators.base import Estimator, sign
 from bnn_tasks.binary.estimators.fixed import FDA, STE, ApproxSign, ClippedSTE, SignSwish, Tanh
+from bnn_tasks.binary.estimators.registry import get_estimator, list_estimators
 from bnn_tasks.binary.estimators.scheduled import DSQ, EDE, TrainingAware
 
 __all__ = [
@@ -15,5 +16,7 @@ __all__ = [
     "SignSwish",
     "Tanh",
     "TrainingAware",
+    "get_estimator",
+    "list_estimators",
     "sign",
 ]

@@ -8,18 +8,18 @@ from bnn_tasks.binary.activations import (
     SoftQuantized,
     TanhActivation,
 )
-from bnn_tasks.binary.estimators import EDE, FDA, STE, ApproxSign, ClippedSTE, SignSwish, TrainingAware
+from bnn_tasks.binary.estimators import EDE, FDA, ApproxSign, ClippedSTE, SignSwish, TrainingAware
 from bnn_tasks.binary.methods.method import Method
 from bnn_tasks.binary.weights import (
     AffineWeight,
     AnalyticScale,
+    BopWeight,
     CirculantFilters,
     LibraPB,
     LossAware,
     MagnitudeAware,
     RectifiedClamp,
     RotatedSign,
-    SignWeight,
     SoftQuantizedWeight,
     TanhWeight,
 )
@@ -134,7 +134,7 @@ METHODS = (
     ),
     Method(
         name="bop",
-        weight=lambda shape: SignWeight(STE()),
+        weight=lambda shape: BopWeight(),
         activation=lambda shape: SignActivation(ClippedSTE()),
         paper="Helwegen et al., Latent Weights Do Not Exist, 2019 (train with the optimiser Bop)",
         optimizer="Bop",

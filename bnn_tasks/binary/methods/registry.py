@@ -1,10 +1,9 @@
 """The registered methods by name, and as the survey's Table 1 (Qin et al., Binary Neural Networks: A Survey, 2020)."""
 
-import difflib
-
 from bnn_tasks.binary.methods import gradient, survey
 from bnn_tasks.binary.methods.method import Method
 from bnn_tasks.binary.methods.unbuilt import UNBUILT
+from bnn_tasks.binary.names import nearest, plain
 
 _METHODS = {method.name: method for method in (*survey.METHODS, *gradient.METHODS)}
 
@@ -21,7 +20,8 @@ def get_method(method: str | Method) -> Method:
         method: a registered name, or a `Method` of your own, which is returned as it is.
 
     Raises:
-        ValueError: the name is not registered; the message lists the nearest and all that are.
+        ValueError: the name is not registered; the message lists the nearest and all that are, and says why a row of the
+            survey's Table 1 is not among them.
         TypeError: `method` is neither.
     """
     if isinstance(method, Method):
@@ -29,8 +29,8 @@ def get_method(method: str | Method) -> Method:
     if not isinstance(method, str):
         raise TypeError(f"Expected `method` to be a name or a Method, but got {type(method).__name__}.")
     if method not in _METHODS:
-        near = difflib.get_close_matches(method, _METHODS, n=3, cutoff=0.5)
-        hint = f" Nearest: {', '.join(map(repr, near))}." if near else ""
+        why = {plain(name): f" Not built: {reason}." for name, reason in UNBUILT.items()}
+        hint = why.get(plain(method)) or nearest(method, _METHODS)
         raise ValueError(f"Expected `method` to be one of {list_methods()}, but got {method!r}.{hint}")
     return _METHODS[method]
 

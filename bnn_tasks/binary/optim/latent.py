@@ -9,7 +9,13 @@ from torch.utils.hooks import RemovableHandle
 
 from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear
 from bnn_tasks.binary.optim.case import CaseOptimizer
-from bnn_tasks.binary.weights import LossAware
+from bnn_tasks.binary.weights import BopWeight, LossAware, WeightBinarizer
+
+# What a method's optimiser must keep of every weight, in words, and which optimisers do.
+NEEDS: dict[type[WeightBinarizer], tuple[str, str, str]] = {
+    LossAware: ("exp_avg_sq", "Adam's second moment", "torch.optim.Adam or AdamW for the binary weights"),
+    BopWeight: ("average", "Bop's average of the gradient", "CaseOptimizer with Bop for the binary weights"),
+}
 
 
 def _stepper(optimizer: Optimizer, weight: nn.Parameter) -> Optimizer | None:
@@ -44,7 +50,8 @@ def register_latent_updates(optimizer: Optimizer, module: nn.Module) -> Removabl
         A handle; its ``remove()`` ends the updates.
 
     Raises:
-        ValueError: a layer's method is LAB, and its optimiser keeps no second moment of the gradient.
+        ValueError: a layer's method is LAB, and its optimiser keeps no second moment of the gradient; or it is Bop's, and the
+            optimiser is another.
     """
     layers = []
     for name, layer in module.named_modules():
@@ -53,11 +60,12 @@ def register_latent_updates(optimizer: Optimizer, module: nn.Module) -> Removabl
         stepper = _stepper(optimizer, layer.weight)
         if stepper is None:
             continue
-        if isinstance(layer.weight_binarizer, LossAware) and "exp_avg_sq" not in _state_keys(stepper):
-            raise ValueError(
-                f"Expected an optimiser with Adam's second moment for the method {layer.method_name!r} of layer {name!r}, but "
-                f"{type(stepper).__name__} keeps none. Cure: torch.optim.Adam or AdamW for the binary weights."
-            )
+        for kind, (key, what, cure) in NEEDS.items():
+            if isinstance(layer.weight_binarizer, kind) and key not in _state_keys(stepper):
+                raise ValueError(
+                    f"Expected an optimiser with {what} for the method {layer.method_name!r} of layer {name!r}, but "
+                    f"{type(stepper).__name__} keeps none. Cure: {cure}."
+                )
         layers.append(layer)
 
     def update(stepped: Optimizer, args: Any, kwargs: Any) -> None:

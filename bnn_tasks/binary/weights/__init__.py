@@ -8,6 +8,7 @@ from bnn_tasks.binary.weights.normalized import LibraPB, RectifiedClamp
 from bnn_tasks.binary.weights.rotated import RotatedSign
 from bnn_tasks.binary.weights.sign import (
     AnalyticScale,
+    BopWeight,
     LayerScale,
     LearnedScale,
     MagnitudeAware,
@@ -21,6 +22,7 @@ __all__ = [
     "AnalyticScale",
     "Basis",
     "BitwiseWeight",
+    "BopWeight",
     "CirculantFilters",
     "LayerScale",
     "LearnedScale",

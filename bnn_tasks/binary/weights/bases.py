@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn_tasks.binary.activations.bases import soft_quantize
-from bnn_tasks.binary.estimators import STE, Estimator, sign
+from bnn_tasks.binary.estimators import STE, Estimator, get_estimator, sign
 from bnn_tasks.binary.weights.base import Basis, WeightBinarizer, check_spread, per_filter
 
 
@@ -68,9 +68,9 @@ class AffineWeight(WeightBinarizer):
         estimator: the surrogate gradient of the sign, evaluated at (W - β)/α.
     """
 
-    def __init__(self, estimator: Estimator) -> None:
+    def __init__(self, estimator: str | Estimator) -> None:
         super().__init__()
-        self.estimator = estimator
+        self.estimator = get_estimator(estimator)
 
     def _centre_and_spread(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         dims = tuple(range(1, weight.dim()))

@@ -36,7 +36,7 @@ class CirculantFilters(WeightBinarizer):
         ValueError: the kernel is not 3×3, or four does not divide the outputs of a group (so for every depthwise layer).
     """
 
-    def __init__(self, shape: LayerShape, estimator: Estimator) -> None:
+    def __init__(self, shape: LayerShape, estimator: str | Estimator) -> None:
         super().__init__()
         if shape.linear or shape.kernel != (3, 3) or (shape.out_channels // shape.groups) % ROTATIONS:
             raise ValueError(

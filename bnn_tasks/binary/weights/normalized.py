@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bnn_tasks.binary.estimators import EDE, STE, sign
+from bnn_tasks.binary.estimators import STE, Estimator, get_estimator, sign
 from bnn_tasks.binary.progress import Scheduled
 from bnn_tasks.binary.weights.base import Basis, WeightBinarizer, check_spread, per_filter
 
@@ -26,9 +26,9 @@ class LibraPB(WeightBinarizer):
         estimator: the surrogate gradient of sign(ŵ), IR-Net's `EDE`.
     """
 
-    def __init__(self, estimator: EDE) -> None:
+    def __init__(self, estimator: str | Estimator) -> None:
         super().__init__()
-        self.estimator = estimator
+        self.estimator = get_estimator(estimator)
 
     def _scale(self, standard: Tensor) -> Tensor:
         means = standard.detach().abs().mean(dim=tuple(range(1, standard.dim())))

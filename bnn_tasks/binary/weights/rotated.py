@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bnn_tasks.binary.estimators import TrainingAware, sign
+from bnn_tasks.binary.estimators import Estimator, get_estimator, sign
 from bnn_tasks.binary.progress import Scheduled
 from bnn_tasks.binary.weights.base import Basis, WeightBinarizer, per_filter
 
@@ -36,9 +36,9 @@ class RotatedSign(Scheduled, WeightBinarizer):
     right: Tensor
     refreshed: Tensor
 
-    def __init__(self, out_channels: int, taps: int, estimator: TrainingAware) -> None:
+    def __init__(self, out_channels: int, taps: int, estimator: str | Estimator) -> None:
         super().__init__()
-        self.estimator = estimator
+        self.estimator = get_estimator(estimator)
         self.sides = factors(taps)
         self.register_buffer("left", torch.eye(self.sides[0]))
         self.register_buffer("right", torch.eye(self.sides[1]))

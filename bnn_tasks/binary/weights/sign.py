@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnn_tasks.binary.estimators import STE, Estimator, sign
+from bnn_tasks.binary.estimators import STE, Estimator, get_estimator, sign
 from bnn_tasks.binary.weights.base import Basis, WeightBinarizer, channel_mean, per_filter, scaled_sign
 
 
@@ -19,9 +19,9 @@ class SignWeight(WeightBinarizer):
             not.
     """
 
-    def __init__(self, estimator: Estimator, clip: float | None = None) -> None:
+    def __init__(self, estimator: str | Estimator, clip: float | None = None) -> None:
         super().__init__()
-        self.estimator, self.clip = estimator, clip
+        self.estimator, self.clip = get_estimator(estimator), clip
 
     def forward(self, weight: Tensor) -> Tensor:
         """sign(W)."""
@@ -56,6 +56,16 @@ class StochasticSign(SignWeight):
         return 2 * drawn - 1 + (weight - weight.detach())
 
 
+class BopWeight(SignWeight):
+    """W̃ = sign(W), gradient 1, of weights without latent values: the optimiser `Bop` holds them at ±1 and flips them.
+
+    Helwegen et al., Latent Weights Do Not Exist, 2019.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(STE())
+
+
 class AnalyticScale(WeightBinarizer):
     """W̃_o = α_o·sign(W_o), α_o = ‖W_o‖₁/n: the minimiser of ‖W_o - α·B_o‖² (Rastegari et al., XNOR-Net, 2016, eq. 6).
 
@@ -67,9 +77,9 @@ class AnalyticScale(WeightBinarizer):
         centred: whether the mean of every filter is subtracted first, which makes its bits balanced.
     """
 
-    def __init__(self, estimator: Estimator, centred: bool = False) -> None:
+    def __init__(self, estimator: str | Estimator, centred: bool = False) -> None:
         super().__init__()
-        self.estimator, self.centred = estimator, centred
+        self.estimator, self.centred = get_estimator(estimator), centred
 
     def _centre(self, weight: Tensor) -> Tensor:
         return weight - weight.mean(dim=tuple(range(1, weight.dim())), keepdim=True) if self.centred else weight
@@ -95,9 +105,9 @@ class MagnitudeAware(WeightBinarizer):
         estimator: the surrogate gradient of sign(W).
     """
 
-    def __init__(self, estimator: Estimator) -> None:
+    def __init__(self, estimator: str | Estimator) -> None:
         super().__init__()
-        self.estimator = estimator
+        self.estimator = get_estimator(estimator)
 
     def forward(self, weight: Tensor) -> Tensor:
         """mean(abs(W))·sign(W) per filter."""
@@ -131,9 +141,9 @@ class LearnedScale(WeightBinarizer):
         estimator: the surrogate gradient of sign(W).
     """
 
-    def __init__(self, out_channels: int, estimator: Estimator) -> None:
+    def __init__(self, out_channels: int, estimator: str | Estimator) -> None:
         super().__init__()
-        self.estimator = estimator
+        self.estimator = get_estimator(estimator)
         self.scale = nn.Parameter(torch.ones(out_channels))
 
     def forward(self, weight: Tensor) -> Tensor:

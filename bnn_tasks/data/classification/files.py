@@ -112,6 +112,10 @@ class _Named(io.BytesIO):
         super().__init__(data)
         self.name = name
 
+    def __repr__(self) -> str:
+        """What Pillow calls a file that it cannot read."""
+        return repr(self.name)
+
 
 def find_files(root: Path, splits: Collection[str]) -> Files:
     """List a set's files.
