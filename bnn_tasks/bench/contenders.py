@@ -39,7 +39,7 @@ _INT8 = tuple(
     for file in (QDQ, NNCF)
     for precision in ("f32", "bf16")
 )
-OURS = "bnn_tasks"
+OURS, SUMS = "bnn_tasks", "bnn_tasks-sums"
 ENTRIES: dict[str, Entry] = {
     OURS: Entry("", "ours", ()),
     "torch-fp32": Entry("torch", "torch", ("torch",)),
@@ -66,7 +66,7 @@ ENTRIES: dict[str, Entry] = {
 # Of `bench --convolutions` alone.
 BOTH_LAYOUTS: tuple[Mapping[str, Any], ...] = ({"nhwc": False}, {"nhwc": True})
 LAYER_ENTRIES: dict[str, Entry] = {
-    "bnn_tasks-steps": Entry("", "steps", ()),
+    SUMS: Entry("", "sums", (), error=0.0),
     "openvino-binary": Entry("openvino", "openvino-binary", ("openvino",), BOTH_LAYOUTS, error=0.0),
     "openvino-layer-fp32": Entry(
         "openvino",
@@ -115,10 +115,10 @@ def _ours() -> Open:
     return open_ours
 
 
-def _steps() -> Open:
-    from bnn_tasks.bench.peers.ours import open_steps
+def _sums() -> Open:
+    from bnn_tasks.bench.peers.ours import open_sums
 
-    return open_steps
+    return open_sums
 
 
 def _torch() -> Open:
@@ -148,7 +148,7 @@ def _openvino_binary() -> Open:
 # Each engine is imported in its contender's own process alone.
 OPENERS: dict[str, Callable[[], Open]] = {
     "ours": _ours,
-    "steps": _steps,
+    "sums": _sums,
     "torch": _torch,
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,

@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from bnn_tasks.bench.contenders import FP32, OURS, entry, missing
+from bnn_tasks.bench.contenders import FP32, OURS, SUMS, entry, missing
 from bnn_tasks.bench.float_models import write_models, write_twin
 from bnn_tasks.bench.material import Net, write_examples
 from bnn_tasks.bench.race import TURN_SECONDS, Result, race
-from bnn_tasks.bench.report import NetFacts, Report
+from bnn_tasks.bench.report import NetFacts, Report, Total
 from bnn_tasks.bench.whole import check_numbers
 from bnn_tasks.runtime import Session
 from bnn_tasks.runtime.format import save
 from bnn_tasks.runtime.graph import Graph, Node
 
-BINARY_PEERS = ("openvino-binary", "openvino-layer-fp32", "torch-fp32")
-FLOAT_PEERS = ("openvino-layer-fp32", "torch-fp32")
+BINARY = (OURS, SUMS, "openvino-binary", "openvino-layer-fp32", "torch-fp32")
+FLOAT = (OURS, "openvino-layer-fp32", "torch-fp32")
+NODE = "layer"  # of the artifacts
 EXAMPLES = 2
 
 
@@ -53,6 +54,11 @@ class Layer:
         side = -(-self.side // self.stride)
         return 2 * self.outputs * self.inputs * self.kernel**2 * side**2
 
+    @property
+    def limit(self) -> str:
+        """What bounds its operations a second."""
+        return "popcount peak" if self.binary else "FMA peak"
+
 
 LAYERS = (
     Layer(64, 64, 3, 1, 56, True),
@@ -82,7 +88,7 @@ def layer_artifact(layer: Layer, rng: np.random.Generator) -> tuple[Graph, dict[
     }
     if not layer.binary:
         floats: dict[str, np.ndarray] = {"weight": rng.standard_normal(shape, np.float32)}
-        nodes = [Node("layer", "conv2d", ("images",), ("y",), geometry, {"weight": "weight"})]
+        nodes = [Node(NODE, "conv2d", ("images",), ("y",), geometry, {"weight": "weight"})]
         return Graph(tuple(nodes), "y", channels=layer.inputs), floats
     bits = rng.integers(0, 2, shape).reshape(layer.outputs, -1)
     tensors: dict[str, np.ndarray] = {
@@ -91,7 +97,7 @@ def layer_artifact(layer: Layer, rng: np.random.Generator) -> tuple[Graph, dict[
     }
     attrs = geometry | {"channels": layer.inputs, "kernel": [layer.kernel] * 2, "pad_value": 0}
     sign = Node("sign", "sign", ("images",), ("bits",), {"groups": 1}, {"threshold": "threshold"})
-    convolution = Node("layer", "binary_conv2d", ("bits",), ("y",), attrs, {"weight": "weight"})
+    convolution = Node(NODE, "binary_conv2d", ("bits",), ("y",), attrs, {"weight": "weight"})
     return Graph((sign, convolution), "y", channels=layer.inputs), tensors
 
 
@@ -126,7 +132,7 @@ def bench_convolutions(
         say: takes a line of progress.
 
     Returns:
-        The report, with sums over binary and over float layers.
+        The report, with totals over binary and over float layers.
 
     Raises:
         ValueError: an argument is out of range.
@@ -134,20 +140,23 @@ def bench_convolutions(
     check_numbers(threads, rounds)
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="bnn_tasks_bench_") as name:
-        for binary, peers in ((True, BINARY_PEERS), (False, FLOAT_PEERS)):
+        for binary, names in ((True, BINARY), (False, FLOAT)):
             nets = [_net(layer, Path(name)) for layer in layers if layer.binary == binary]
             if not nets:
                 continue
             failures: dict[str, str] = {}
-            if any(missing(peer) is None and entry(peer).opener != "openvino-binary" for peer in peers):
+            twins = [name for name in names if entry(name).family and entry(name).opener != "openvino-binary"]
+            if any(missing(name) is None for name in twins):
                 say(f"building the float twins of {len(nets)} layers")
                 for net in nets:
                     write_twin(net)
                     failures |= write_models(net, [FP32], lambda text: None)
-            names = [OURS, "bnn_tasks-steps", *peers]
             results += race(nets, names, threads, rounds, Path(name), turn_seconds, failures, say)
-    facts = [NetFacts(str(layer), (layer.side, layer.side), False, operations=layer.operations) for layer in layers]
-    return Report.of(facts, results, threads, rounds, _sums(layers, results))
+    facts = [
+        NetFacts(str(layer), (layer.side, layer.side), False, operations=layer.operations, limit=layer.limit)
+        for layer in layers
+    ]
+    return Report.of(facts, results, threads, rounds, _totals(layers, results))
 
 
 def _net(layer: Layer, folder: Path) -> Net:
@@ -157,25 +166,34 @@ def _net(layer: Layer, folder: Path) -> Net:
     graph, tensors = layer_artifact(layer, rng)
     artifact = str(own / "layer.safetensors")
     save(artifact, graph, tensors)
-    net = Net(str(layer), artifact, artifact, str(own), (layer.side, layer.side), False)
+    net = Net(str(layer), artifact, artifact, str(own), (layer.side, layer.side), False, NODE)
     write_examples(net, Session(artifact, 1), examples(layer, tensors, rng))
     return net
 
 
-def _sums(layers: Sequence[Layer], results: Sequence[Result]) -> list[str]:
-    """A line a contender and kind that has all its figures: summed medians, against the artifact's."""
-    lines = []
+def _totals(layers: Sequence[Layer], results: Sequence[Result]) -> list[Total]:
+    """One a kind of layers and contender that has all its figures."""
+    totals = []
     for binary in (True, False):
-        names = [str(layer) for layer in layers if layer.binary == binary]
-        times: dict[str, list[float]] = {}
+        mine = {str(layer): layer for layer in layers if layer.binary == binary}
+        found: dict[str, list[Result]] = {}
         for result in results:
-            if result.net in names and result.error is None:
-                times.setdefault(result.contender, []).append(result.seconds)
-        sums = {contender: sum(own) for contender, own in times.items() if len(own) == len(names)}
-        for contender, seconds in sums.items():
-            against = [f"{seconds / sums[ours]:.2f} × {ours}" for ours in (OURS, "bnn_tasks-steps") if ours in sums]
-            lines.append(
-                f"{len(names)} {'binary' if binary else 'float'} layers, {contender}: {1e3 * seconds:.3f} ms"
-                + (f" = {', '.join(against)}" if against else "")
+            if result.net in mine and result.error is None:
+                found.setdefault(result.contender, []).append(result)
+        complete = {contender: own for contender, own in found.items() if len(own) == len(mine)}
+        sums = {contender: sum(result.seconds for result in own) for contender, own in complete.items()}
+        for contender, own in complete.items():
+            shares = [result.share(mine[result.net].operations) for result in own]
+            weighted = sum(share * result.seconds for share, result in zip(shares, own))
+            totals.append(
+                Total(
+                    f"{len(mine)} {'binary' if binary else 'float'} layers",
+                    contender,
+                    seconds=sums[contender],
+                    ratio=sums[contender] / sums[OURS] if OURS in sums else 0.0,
+                    limit=mine[own[0].net].limit,
+                    share=weighted / sums[contender],
+                    lowest=min(shares),
+                )
             )
-    return lines
+    return totals

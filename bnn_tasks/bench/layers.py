@@ -84,7 +84,8 @@ class LayerReport:
             [
                 f"{self.cpu}; {self.threads} thread(s), batch 1, medians",
                 ", ".join(f"{name} {version}" for name, version in self.versions.items()),
-                f"peak of one core: {self.popcount_peak / 1e12:.3f} T op/s on bits, {self.fma_peak / 1e12:.3f} on floats",
+                f"peak of one core: {self.popcount_peak / 1e12:.3f} T op/s on bits, {self.fma_peak / 1e12:.3f} on floats"
+                + (f"; shares are of {self.threads} times that" if self.threads > 1 else ""),
                 "",
                 f"{self.model}, {self.size[0]}×{self.size[1]}",
                 f"{'':<{width}}  {'':<{kinds}}{'µs':>10}{'%':>8}{'T op/s':>9}{'% peak':>8}",
@@ -122,7 +123,7 @@ def bench_layers(
     Raises:
         ArtifactError: the file is no artifact.
         OSError: the file cannot be read.
-        ValueError: an argument is out of range, or the net cannot run at this size.
+        ValueError: an argument is out of range, the net cannot run at this size, or NUMBA_DISABLE_JIT is set.
     """
     from bnn_tasks.runtime.program import timing
 
@@ -132,9 +133,10 @@ def bench_layers(
         if session.resize is None:
             raise ValueError(f"Expected --size H W, since {os.fspath(model)!r} fixes no input size.")
         size = session.resize.sizes[0]
+    timed = timing.time_steps(session, size[0], size[1], repeats)
     bits, floats = timing.popcount_peak(), timing.fma_peak()
     steps = []
-    for step in timing.time_steps(session, size[0], size[1], repeats):
+    for step in timed:
         most = (bits if step.binary_ops >= step.float_ops else floats) * threads
         peak = max(step.binary_ops, step.float_ops) / step.seconds / most
         steps.append(Step(step.name, step.kind, step.seconds, step.binary_ops, step.float_ops, peak))

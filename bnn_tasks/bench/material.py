@@ -29,6 +29,7 @@ class Net:
         folder: where the material is.
         size: (height, width) of the input, pixels.
         detector: whether time runs from a picture to its detections; else from a float tensor to raw outputs.
+        layer: name of the node, of a single layer: timed from map to map; empty for a net.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Net:
     folder: str
     size: tuple[int, int]
     detector: bool
+    layer: str = ""
 
     def path(self, name: str) -> Path:
         """A file of the material."""

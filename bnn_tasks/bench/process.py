@@ -69,8 +69,8 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def time(self, net: int, seconds: float) -> list[float]:
-        """Seconds of each pass of one turn.
+    def time(self, net: int, seconds: float) -> tuple[list[float], float | None]:
+        """Seconds of each pass of one turn, and operations a second that its threads could do at most, if it says that.
 
         Args:
             net: its number.
@@ -79,8 +79,8 @@ class Process:
         Raises:
             ContenderError: the process ended.
         """
-        passes: list[float] = self._ask(f"time {net} {seconds}")["seconds"]
-        return passes
+        answer = self._ask(f"time {net} {seconds}")
+        return answer["seconds"], answer["limit"]
 
     def memory(self) -> tuple[int, int]:
         """Bytes it holds, and the most it has held.

@@ -24,7 +24,8 @@ class Result:
         net: the net's name.
         error: why there is no figure; None where there is one.
         turns: median seconds of a pass in every round.
-        least: seconds of the fastest pass of all.
+        limits: operations a second that its threads could do at most, in every round; empty where that is not asked.
+        least: seconds of the fastest pass of all; of the fastest turn where only its median is known.
         ratio: median over the rounds of these seconds against the artifact's in the same round; 0 where that is missing.
         resident: bytes its process held after the last round, all nets of the run together.
         peak: the most bytes its process has held.
@@ -38,6 +39,7 @@ class Result:
     net: str
     error: str | None = None
     turns: list[float] = field(default_factory=list)
+    limits: list[float] = field(default_factory=list)
     least: float = math.inf
     ratio: float = 0.0
     resident: int = 0
@@ -59,6 +61,15 @@ class Result:
             return self.seconds, self.seconds
         low, _, high = statistics.quantiles(self.turns, n=4, method="inclusive")
         return low, high
+
+    def share(self, operations: int) -> float:
+        """Of what its threads could do at most: median over the rounds, each with its own limit; 0 where there is none.
+
+        Args:
+            operations: of a pass.
+        """
+        shares = [operations / seconds / limit for seconds, limit in zip(self.turns, self.limits)]
+        return statistics.median(shares) if shares else 0.0
 
 
 def race(
@@ -175,9 +186,11 @@ def _round(
             if result.error is not None:
                 continue
             try:
-                passes = process.time(index, seconds)
+                passes, limit = process.time(index, seconds)
             except ContenderError as error:
                 _failed([table[other.name, name] for other in nets], str(error))
                 continue
             result.turns.append(statistics.median(passes))
             result.least = min(result.least, *passes)
+            if limit is not None:
+                result.limits.append(limit)

@@ -1,9 +1,11 @@
 """What a run found, as a table and as JSON."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bnn_tasks.bench.contenders import OURS, SUMS
 from bnn_tasks.bench.machine import cpu_name, versions
 from bnn_tasks.bench.race import Result
 
@@ -23,6 +25,7 @@ class NetFacts:
         bit_bytes: bytes of the file's packed weights.
         float_bit_bytes: the same weights as 32-bit floats.
         operations: of a layer, two a multiply-add; 0 for a net.
+        limit: what bounds a layer's operations a second, in words.
         found: detections in each picture.
     """
 
@@ -34,7 +37,41 @@ class NetFacts:
     bit_bytes: int = 0
     float_bit_bytes: int = 0
     operations: int = 0
+    limit: str = ""
     found: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Total:
+    """A contender over all layers of a kind.
+
+    Attributes:
+        layers: which, in words.
+        contender: its name.
+        seconds: sum of its medians.
+        ratio: of this sum to the artifact's; 0 where that is missing.
+        limit: what bounds operations a second, in words.
+        share: of the limit over the summed time; 0 where it was not measured.
+        lowest: share of a layer; 0 likewise.
+    """
+
+    layers: str
+    contender: str
+    seconds: float
+    ratio: float
+    limit: str
+    share: float
+    lowest: float
+
+    def __str__(self) -> str:
+        line = f"{self.layers}, {'packed signs to sums' if self.contender == SUMS else self.contender}"
+        line += f": {1e3 * self.seconds:.3f} ms"
+        if self.ratio and self.contender != SUMS:  # which is only a part of what the others do
+            line += f" = {self.ratio:.2f} × {OURS}"
+        if self.share:
+            line += f", {100 * self.share:.1f} % of the {self.limit} over their summed time"
+            line += f", {100 * self.lowest:.1f} % the lowest"
+        return line
 
 
 @dataclass(frozen=True)
@@ -48,7 +85,7 @@ class Report:
         rounds: turns of each.
         nets: what was timed.
         results: net by net.
-        remarks: lines after the tables.
+        totals: after the tables.
     """
 
     cpu: str
@@ -57,11 +94,11 @@ class Report:
     rounds: int
     nets: tuple[NetFacts, ...]
     results: tuple[Result, ...]
-    remarks: tuple[str, ...] = ()
+    totals: tuple[Total, ...] = ()
 
     @staticmethod
     def of(
-        nets: Sequence[NetFacts], results: Sequence[Result], threads: int, rounds: int, remarks: Sequence[str] = ()
+        nets: Sequence[NetFacts], results: Sequence[Result], threads: int, rounds: int, totals: Sequence[Total] = ()
     ) -> "Report":
         """The report of a run on this machine.
 
@@ -70,15 +107,15 @@ class Report:
             results: of the race.
             threads: of each contender.
             rounds: turns of each.
-            remarks: lines after the tables.
+            totals: after the tables.
         """
-        return Report(cpu_name(), versions(), threads, rounds, tuple(nets), tuple(results), tuple(remarks))
+        return Report(cpu_name(), versions(), threads, rounds, tuple(nets), tuple(results), tuple(totals))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it; times in seconds, memory in bytes."""
         nets = []
         for facts in self.nets:
-            rows = [_row(result) for result in self.results if result.net == facts.name]
+            rows = [_row(result, facts.operations) for result in self.results if result.net == facts.name]
             nets.append(asdict(facts) | {"contenders": rows})
         return {
             "cpu": self.cpu,
@@ -86,14 +123,14 @@ class Report:
             "threads": self.threads,
             "rounds": self.rounds,
             "nets": nets,
-            "remarks": list(self.remarks),
+            "totals": [asdict(total) for total in self.totals],
         }
 
     def __str__(self) -> str:
         head = f"{self.cpu}; {self.threads} thread(s) each, batch 1, medians of {self.rounds} round(s)"
         libraries = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         tables = [line for facts in self.nets for line in self._table(facts)]
-        return "\n".join([head, libraries, *tables, *(["", *self.remarks] if self.remarks else [])])
+        return "\n".join([head, libraries, *tables, *(["", *map(str, self.totals)] if self.totals else [])])
 
     def _table(self, facts: NetFacts) -> list[str]:
         results = [result for result in self.results if result.net == facts.name]
@@ -108,6 +145,11 @@ class Report:
             notes = [f"{key} {value}" for key, value in result.about.items()]
             if result.agreement:
                 notes.append(f"correlation with its reference {result.agreement['correlation']:.4f}")
+            if result.limits:
+                share, limit = result.share(facts.operations), statistics.median(result.limits)
+                notes.append(f"{100 * share:.1f} % of the {facts.limit} of {limit / 1e12:.3g} T op/s")
+                if share > 1:
+                    notes.append("over 100 %: other work slowed the peak's loop, or taps in the padding are skipped")
             if notes and result.error is None:
                 lines.append(f"  {result.contender}: {'; '.join(notes)}")
         return lines
@@ -115,6 +157,8 @@ class Report:
 
 def _heading(facts: NetFacts) -> list[str]:
     what = "picture to detections" if facts.detector else "tensor to raw outputs"
+    if facts.operations:
+        what = "float map to float map"
     lines = [f"{facts.name}, {facts.size[0]}×{facts.size[1]}, {what}"]
     if facts.artifact_bytes:
         lines.append(
@@ -141,7 +185,7 @@ def _cells(result: Result, operations: int) -> str:
     )
 
 
-def _row(result: Result) -> dict[str, Any]:
+def _row(result: Result, operations: int) -> dict[str, Any]:
     row = asdict(result)
     del row["net"]
     if result.error is not None:
@@ -149,4 +193,6 @@ def _row(result: Result) -> dict[str, Any]:
     if result.turns:
         low, high = result.quartiles
         row |= {"seconds": result.seconds, "first_quartile": low, "third_quartile": high}
+    if result.limits:
+        row["share"] = result.share(operations)
     return row

@@ -1,7 +1,10 @@
 """The part of a session that runs: the program of vector kernels, or node by node where numba compiles nothing."""
 
+import os
+import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -18,12 +21,12 @@ from bnn_tasks.runtime.plan import (
     Plan,
     make_plan,
     node_tensors,
-    prepare_key,
     prepared_bytes,
     schedule,
     smallest_size,
 )
-from bnn_tasks.runtime.program.executor import Executor
+from bnn_tasks.runtime.prepared import Prepared
+from bnn_tasks.runtime.program.executor import Executor, MetNaN
 
 PLANS_KEPT = 64  # input sizes whose plan is remembered
 
@@ -40,17 +43,17 @@ class Engine:
 
     def __init__(self, where: str, graph: Graph, tensors: dict[str, np.ndarray], threads: int) -> None:
         self.where, self.graph, self.tensors = where, graph, tensors
-        self._prepared: dict[str, Any] = {}
+        self._prepared = Prepared(tensors)
+        self._locks: dict[int, threading.RLock] = {}  # by process
         self._plans: OrderedDict[tuple[int, int], Plan] = OrderedDict()
         compiled = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
-        self.executor = Executor(graph, tensors, self._prepare, threads) if compiled else None
+        self.executor = Executor(graph, tensors, self._prepared, threads) if compiled else None
 
-    def _prepare(self, node: Node) -> Any:
-        """A node's weights as its reference operation wants them."""
-        key = prepare_key(node)
-        if key not in self._prepared:
-            self._prepared[key] = OPS[node.op].prepare(node.attrs, node_tensors(node, self.tensors))
-        return self._prepared[key]
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One call at a time. After a fork a new lock: one that another thread held then is never given back."""
+        with self._locks.setdefault(os.getpid(), threading.RLock()):
+            yield
 
     @property
     def peak_bytes(self) -> int:
@@ -61,12 +64,18 @@ class Engine:
 
     def plan(self, height: int, width: int) -> Plan:
         """The plan for an input size, remembered; ValueError where the network cannot run at it."""
-        size = (height, width)
-        if size in self._plans:
+        with self.alone():
+            size = (height, width)
+            if size not in self._plans:
+                self._plans[size] = self._make_plan(height, width)
+                if len(self._plans) > PLANS_KEPT:
+                    self._plans.popitem(last=False)
             self._plans.move_to_end(size)
             return self._plans[size]
+
+    def _make_plan(self, height: int, width: int) -> Plan:
         try:
-            self._plans[size] = make_plan(self.graph, self.tensors, height, width)
+            return make_plan(self.graph, self.tensors, height, width)
         except TooSmallError as error:
             low = smallest_size(self.graph, self.tensors)
             raise ValueError(
@@ -74,9 +83,6 @@ class Engine:
             ) from error
         except GraphError as error:
             raise ValueError(f"{self.where}: {error}") from error
-        if len(self._plans) > PLANS_KEPT:
-            self._plans.popitem(last=False)
-        return self._plans[size]
 
     def run(self, image: np.ndarray, wanted: Iterable[str]) -> dict[str, Any]:
         """Wanted values for one [H, W, C] image of any strides, float32, or uint8 that stands for [0, 1].
@@ -86,10 +92,13 @@ class Engine:
         """
         kinds = self.plan(image.shape[0], image.shape[1]).kinds
         try:
-            with np.errstate(all="ignore"):  # overflow to inf is no event, as in torch
-                if self.executor is None:
-                    return self.run_by_node(image, wanted)
-                return self.executor.run(image, kinds, wanted)
+            with self.alone(), np.errstate(all="ignore"):  # overflow to inf is no event, as in torch
+                if self.executor is not None:
+                    try:
+                        return self.executor.run(image, kinds, wanted)
+                    except MetNaN:
+                        pass  # node by node it comes out where, and how many
+                return self.run_by_node(image, wanted)
         except GraphError as error:
             raise ValueError(f"{self.where}: {error}") from error
 
@@ -104,7 +113,7 @@ class Engine:
             node = step.node
             inputs = [values[v] for v in node.inputs]
             try:
-                made = OPS[node.op].run(inputs, node.attrs, self._prepare(node), context)
+                made = OPS[node.op].run(inputs, node.attrs, self._prepared.of(node), context)
             except GraphError as error:
                 raise GraphError(f"node `{node.name}` ({node.op}): {error}") from error
             values.update(zip(node.outputs, made, strict=True))
@@ -130,8 +139,9 @@ class Engine:
         except GraphError as error:
             raise ValueError(f"{self.where}: node `{node.name}`: {error}") from error
         bits = signs_to_bits(signs, kind)
-        if self.executor is None or patches:
-            acc = op.accumulate(bits, node.attrs, self._prepare(node))
-        else:
-            acc = self.executor.sums(node, bits, kind)
+        with self.alone():
+            if self.executor is None or patches:
+                acc = op.accumulate(bits, node.attrs, self._prepared.of(node))
+            else:
+                acc = self.executor.sums(node, bits, kind)
         return np.ascontiguousarray(np.moveaxis(acc, -1, 0))

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -45,16 +46,30 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
+        folder = cache_folder()
+        if not _can_write(folder):  # numba would go on to folders that it would not clear of old code
+            return numba.njit(error_model="numpy", **options)(function)
         previous = _numba.CACHE_DIR
-        _numba.CACHE_DIR = cache_folder()
+        _numba.CACHE_DIR = folder
         try:
             return numba.njit(cache=True, error_model="numpy", **options)(function)
-        except RuntimeError:  # numba: "no locator available"
+        except RuntimeError:  # "no locator available": the sources lie in no folder
             return numba.njit(error_model="numpy", **options)(function)
         finally:
             _numba.CACHE_DIR = previous
 
     return decorate
+
+
+@cache
+def _can_write(folder: str) -> bool:
+    """Whether files can be made in a folder, which is made where it is missing."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 class _Announcer(event.Listener):

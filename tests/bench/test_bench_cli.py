@@ -11,10 +11,15 @@ import pytest
 from graphs import tiny_detector, tiny_net
 from PIL import Image
 
+from bnn_tasks.bench import process, whole
+from bnn_tasks.bench.float_models import write_twin
 from bnn_tasks.bench.machine import cores
+from bnn_tasks.bench.material import Net
 from bnn_tasks.bench.whole import bench
 from bnn_tasks.cli import main
 from bnn_tasks.runtime.format import save
+
+FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
 
 
 @pytest.fixture
@@ -51,22 +56,21 @@ def test_a_detector_from_end_to_end(detector: str, tmp_path: Path, capsys: pytes
     assert rows["torch-fp32"]["peak"] > rows["bnn_tasks"]["peak"] > 0
 
 
-def test_a_float_net_beside_it(tmp_path: Path) -> None:
-    graph, tensors = tiny_net()
-    save(tmp_path / "net.safetensors", graph, tensors)
-    report = bench(
-        tmp_path / "net.safetensors",
-        ["torch"],
-        size=(16, 16),
-        rounds=1,
-        float_model=tmp_path / "net.safetensors",
-        turn_seconds=0.001,
-    )
+def test_a_float_net_beside_it(detector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peers are given the other artifact, and are judged by its twin."""
+    monkeypatch.setattr(process, "COMMAND", FAKE)
+    save(tmp_path / "other.safetensors", *tiny_net())
+    twins: list[Net] = []
+    monkeypatch.setattr(whole, "write_twin", lambda net: (write_twin(net), twins.append(net)))
+    report = bench(detector, ["torch"], size=(16, 16), rounds=1, float_model=tmp_path / "other.safetensors")
     assert [result.error for result in report.results] == [None, None]
+    (net,) = twins
+    assert net.float_artifact == str(tmp_path / "other.safetensors")
+    assert Path(net.artifact).parent == Path(net.folder)
 
 
 def test_without_peers_and_without_torch(detector: str) -> None:
-    """The runtime's own install times itself, and says what the peers need."""
+    """The runtime's own install times itself, and says what the peers need. The worker of this test is invented."""
     code = f"""
 import sys
 for name in ("torch", "onnx", "onnxruntime", "openvino", "nncf"):
@@ -74,6 +78,8 @@ for name in ("torch", "onnx", "onnxruntime", "openvino", "nncf"):
 import importlib.util
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *more: None if sys.modules.get(name, 1) is None else found(name, *more)
+from bnn_tasks.bench import process
+process.COMMAND = {FAKE!r}
 from bnn_tasks.cli import main
 main(["bench", {detector!r}, "--repeats", "1"])
 """
@@ -87,7 +93,11 @@ main(["bench", {detector!r}, "--repeats", "1"])
 
 @pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed (extra [bench])")
 def test_importing_the_command_starts_no_engine() -> None:
-    code = "import bnn_tasks.bench.command, sys; print([m for m in ('torch', 'onnxruntime', 'openvino') if m in sys.modules])"
+    """Nor does the worker that runs the artifact."""
+    code = """
+import bnn_tasks.bench.command, bnn_tasks.bench.worker, bnn_tasks.bench.peers.ours, bnn_tasks.runtime.program.timing, sys
+print([m for m in ('torch', 'onnxruntime', 'openvino') if m in sys.modules])
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

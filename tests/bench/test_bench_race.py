@@ -12,7 +12,7 @@ from bnn_tasks.bench.contenders import ENTRIES, OURS, selected
 from bnn_tasks.bench.material import Net
 from bnn_tasks.bench.process import ContenderError, Process
 from bnn_tasks.bench.race import Result, race
-from bnn_tasks.bench.report import NetFacts, Report
+from bnn_tasks.bench.report import NetFacts, Report, Total
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
 
@@ -54,16 +54,17 @@ def test_who_runs_and_who_does_not(results: dict[str, Result]) -> None:
 
 def test_table_and_json(results: dict[str, Result]) -> None:
     facts = NetFacts("net", (8, 8), False, 1000, 16000, 100, 3200)
-    report = Report.of([facts], list(results.values()), 1, 4, ["a remark"])
+    total = Total("1 net", OURS, 0.001, 1.0, "peak", 0.0, 0.0)
+    report = Report.of([facts], list(results.values()), 1, 4, [total])
     text = str(report)
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert "1.000" in lines[OURS]
     assert "5.00" in next(line for line in text.splitlines() if line.startswith("  openvino-int8 "))
     assert "no figure" in lines["torch-fp32"]
-    for part in ("8×8, tensor to raw outputs", "1/16.0", "1/32.0", "a remark", "openvino-int8: runs fast", report.cpu):
+    for part in ("8×8, tensor to raw outputs", "1/16.0", "1/32.0", str(total), "openvino-int8: runs fast", report.cpu):
         assert part in text
     values = json.loads(json.dumps(report.to_dict()))
-    assert set(values) == {"cpu", "versions", "threads", "rounds", "nets", "remarks"}
+    assert set(values) == {"cpu", "versions", "threads", "rounds", "nets", "totals"}
     assert values["versions"]["numpy"]
     rows = {row["contender"]: row for row in values["nets"][0]["contenders"]}
     assert rows[OURS]["seconds"] == 0.001
@@ -75,6 +76,11 @@ def test_table_and_json(results: dict[str, Result]) -> None:
 def test_quartiles() -> None:
     assert Result("a", "net", turns=[1.0]).quartiles == (1.0, 1.0)
     assert Result("a", "net", turns=[1.0, 2.0, 3.0, 4.0, 5.0]).quartiles == (2.0, 4.0)
+
+
+def test_a_share_is_of_the_limit_of_the_same_round() -> None:
+    assert Result("a", "net", turns=[1.0, 2.0, 1.0], limits=[100.0, 50.0, 200.0]).share(80) == 0.8
+    assert Result("a", "net", turns=[1.0, 2.0, 1.0]).share(80) == 0.0
 
 
 def test_a_process_that_speaks_nonsense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,10 @@ def test_the_fastest_way_that_is_right_counts(net: Net, monkeypatch: pytest.Monk
     assert error.startswith("RuntimeError: no such way and more; ValueError: refused, since it computes something else")
 
 
+def test_an_engines_own_clock_counts() -> None:
+    assert set(worker.turn(Contender(lambda index: None, list, clock=lambda: 7.0), 1, 0.0)) == {7.0}
+
+
 def test_agreement() -> None:
     rng = np.random.default_rng(0)
     y = rng.standard_normal((1, 5, 4), np.float32)

@@ -11,6 +11,8 @@ from bnn_tasks.bench.material import Net, read_actual, read_examples, read_fed
 from bnn_tasks.runtime import Resize
 from bnn_tasks.runtime.format import load
 
+FEWEST = 3  # passes in a turn
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -21,12 +23,16 @@ class Contender:
         outputs: raw outputs of the first example, (1, …), for the check; not timed.
         about: what a reader of the figure should know.
         measure: instead of timing `run`, measures for about so many seconds and says seconds a pass.
+        clock: seconds of the pass that has just run, by the engine's own clock, without the call from Python.
+        limit: measures operations a second that its threads could do at most; asked after each turn.
     """
 
     run: Callable[[int], Any]
     outputs: Callable[[], list[np.ndarray]]
     about: dict[str, str] = field(default_factory=dict)
     measure: Callable[[float], list[float]] | None = None
+    clock: Callable[[], float] | None = None
+    limit: Callable[[], float] | None = None
 
 
 class FloatModel(Protocol):

@@ -75,4 +75,4 @@ def open_binary(net: Net, threads: int, options: Mapping[str, Any]) -> Contender
         y = np.array(model.infer(fed[0])[0])
         return [y.transpose(0, 3, 1, 2) if nhwc else y]
 
-    return Contender(lambda index: model.infer(fed[index]), outputs, model.about)
+    return Contender(lambda index: model.infer(fed[index]), outputs, model.about, clock=model.seconds)

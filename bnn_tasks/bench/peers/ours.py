@@ -1,17 +1,19 @@
-"""The artifact in the runtime of this package."""
+"""The artifact in the runtime of this package; of a single layer, its kernels alone."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from bnn_tasks.bench.material import Net, read_examples, to_float
-from bnn_tasks.bench.peers.base import Contender
+from bnn_tasks.bench.peers.base import FEWEST, Contender
 from bnn_tasks.runtime import Session
+from bnn_tasks.runtime.ops import OPS
 
 
 def open_ours(net: Net, threads: int, options: Mapping[str, Any]) -> Contender:
-    """A session: `forward` on a tensor, or a call on a picture for a detector.
+    """A session: `forward` on a tensor, a call on a picture for a detector, or the kernels alone for a single layer.
 
     Args:
         net: its material is ready.
@@ -20,17 +22,31 @@ def open_ours(net: Net, threads: int, options: Mapping[str, Any]) -> Contender:
     """
     session = Session(net.artifact, threads)
     examples = read_examples(net)
-    fed = [np.ascontiguousarray(to_float(x).transpose(2, 0, 1)[None]) for x in examples]
+    if net.layer:
+        return _maps(session, net, threads)
     if net.detector:
         return Contender(lambda index: session([examples[index]]), list)
+    fed = [np.ascontiguousarray(to_float(x).transpose(2, 0, 1)[None]) for x in examples]
     return Contender(lambda index: session.forward(fed[index]), list)
 
 
-def open_steps(net: Net, threads: int, options: Mapping[str, Any]) -> Contender:
-    """The same, timed inside the session: the fused steps alone, maps in the runtime's own layout.
+def _maps(session: Session, net: Net, threads: int) -> Contender:
+    from bnn_tasks.runtime.program import timing
+
+    def timed(repeats: int) -> float:
+        return timing.time_maps(session, *net.size, repeats)
+
+    (node,) = (node for node in session.nodes if node.name == net.layer)
+    limit = None if OPS[node.op].binary else lambda: threads * timing.fma_peak()
+    about = {"timed": "float map to float map, channels last, the kernels in one call"}
+    return Contender(lambda index: timed(1), list, about, lambda seconds: _measured(timed, seconds), limit=limit)
+
+
+def open_sums(net: Net, threads: int, options: Mapping[str, Any]) -> Contender:
+    """A binary layer without what is before and after it: packed signs in memory to integer sums there.
 
     Args:
-        net: its material is ready.
+        net: of a single binary layer; its material is ready.
         threads: of the session.
         options: none.
     """
@@ -38,12 +54,26 @@ def open_steps(net: Net, threads: int, options: Mapping[str, Any]) -> Contender:
 
     session = Session(net.artifact, threads)
 
-    def measure(seconds: float) -> list[float]:
-        total = _sum(timing.time_steps(session, *net.size, 3))
-        return [_sum(timing.time_steps(session, *net.size, max(3, int(seconds / max(total, 1e-6)))))]
+    def outputs() -> list[np.ndarray]:
+        (node,) = (node for node in session.nodes if node.name == net.layer)
+        values = session.values(np.ascontiguousarray(read_examples(net)[0].transpose(2, 0, 1)))
+        return [session.accumulate(net.layer, values[node.inputs[0]])[None].astype(np.float32)]
 
-    return Contender(lambda index: measure(0), list, {"timed": "the fused steps alone"}, measure)
+    def timed(repeats: int) -> float:
+        return timing.time_sums(session, net.layer, *net.size, repeats)
+
+    return Contender(
+        lambda index: timed(1),
+        outputs,
+        {"timed": "packed signs to integer sums"},
+        lambda seconds: _measured(timed, seconds),
+        limit=lambda: threads * timing.popcount_peak(),
+    )
 
 
-def _sum(steps: Any) -> float:
-    return float(sum(step.seconds for step in steps))
+def _measured(timed: Callable[[int], float], seconds: float) -> list[float]:
+    """The median that `timed(repeats)` gives, of as many passes as fit, with what lies untimed between them."""
+    begin = time.perf_counter()
+    timed(FEWEST)
+    taken = (time.perf_counter() - begin) / FEWEST
+    return [timed(max(FEWEST, int(seconds / taken)))]

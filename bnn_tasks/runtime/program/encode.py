@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bnn_tasks.runtime.graph import Node
-from bnn_tasks.runtime.kinds import Kind
+from bnn_tasks.runtime.kinds import WORD, Kind, words
 from bnn_tasks.runtime.ops.shape import nearest
 from bnn_tasks.runtime.plan import node_tensors
 from bnn_tasks.runtime.program import borders
 from bnn_tasks.runtime.program.epilogue import Epilogue
-from bnn_tasks.runtime.program.fuse import LAYERS, FusedStep, extent
+from bnn_tasks.runtime.program.fuse import LAYERS, BitPoolStep, FusedStep, extent
 from bnn_tasks.runtime.program.layers import Windows, encode_layer, kernel_of
 from bnn_tasks.runtime.program.layout import Layout
 from bnn_tasks.runtime.program.memory import round_up
@@ -73,8 +73,10 @@ class Encoder:
     store: Store
     threads: int
 
-    def encode(self, step: FusedStep) -> Encoded:
+    def encode(self, step: FusedStep | BitPoolStep) -> Encoded:
         """The step in rows."""
+        if isinstance(step, BitPoolStep):
+            return self._bit_pool(step)
         if step.source is not None:
             return self._blocks(step, r.LOAD, step.source, None)
         root = step.nodes[0]
@@ -87,6 +89,24 @@ class Encoder:
         value = step.others[pool.name][0]
         outer = replace(self, places={**self.places, value: 0})._blocks(halves[1], KINDS[pool.op], value, pool)
         return self._pooled(inner, outer, pool, value)
+
+    def _bit_pool(self, step: BitPoolStep) -> Encoded:
+        channels, height, width = extent(self.kinds[step.source])
+        _, rows, columns = extent(self.kinds[step.value])
+        flags = np.zeros(words(channels) * WORD, np.uint8)
+        flags[:channels] = step.rising
+        cells: dict[int, Cell] = {
+            r.KIND: r.BIT_POOL,
+            r.POSITIONS: rows * columns,
+            r.WIDTH: columns,
+            r.WORDS: words(channels),
+            r.PIXEL: 8 * words(channels),
+            r.X: self.places[step.source],
+            r.OUT: self.places[step.value],
+            r.RISING: np.packbits(flags, bitorder="little"),
+        }
+        cells |= Windows.of(step.pool, (height, width)).cells()
+        return Encoded(cells, Table(r.BLOCK_CELLS), Table(r.PASS_CELLS), 0)
 
     def _pooled(self, inner: Encoded, outer: Encoded, pool: Node, value: str) -> Encoded:
         """A pool over rows that lie in scratch: as many at once as keep to `ASIDE_BYTES`."""

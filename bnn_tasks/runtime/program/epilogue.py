@@ -54,12 +54,12 @@ class Epilogue:
     def table(self) -> Table:
         """The passes, merged where one does for several."""
         out = Table(r.PASS_CELLS)
-        for kind, *cells in merged(self._passes, self.layout.whole):
+        for kind, cells in merged(self._passes, self.layout.whole):
             out.add([kind, *cells])
         return out
 
     def _pass(self, kind: int, *cells: Cell) -> None:
-        self._passes.append((kind, *cells))
+        self._passes.append((kind, cells))
 
     def _lanes(self, values: np.ndarray, neutral: float = 0) -> np.ndarray:
         return self.layout.values(self.store, values, neutral)

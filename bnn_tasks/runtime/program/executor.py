@@ -1,11 +1,8 @@
 """Runs programs: one arena, one set of threads, the programs of the sizes met so far."""
 
-import os
-import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,35 +12,36 @@ from bnn_tasks.runtime.graph import Graph, Node
 from bnn_tasks.runtime.kinds import Kind
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.ops.base import Context
-from bnn_tasks.runtime.ops.sign import refuse_nan
-from bnn_tasks.runtime.program.store import Store
+from bnn_tasks.runtime.prepared import Prepared
 from bnn_tasks.runtime.program.memory import aligned
 from bnn_tasks.runtime.program.program import Lone, Program, Run, compile_program, compile_sums
+from bnn_tasks.runtime.program.store import Store
 from bnn_tasks.runtime.program.threads import Crew
 from bnn_tasks.runtime.simd import record as r
 
 PROGRAMS_KEPT = 64
 
 
+class MetNaN(ArithmeticError):
+    """A sign was taken of NaN, possibly of one that a pool leaves out."""
+
+
 class Executor:
-    """Runs a graph for images of any size, one at a time.
+    """Runs a graph for images of any size, one call at a time.
 
     Args:
         graph: checked.
         tensors: of the file.
-        prepare: gives a node's prepared weights for its reference operation.
+        prepared: weights of reference operations.
         threads: of the kernels.
     """
 
-    def __init__(
-        self, graph: Graph, tensors: Mapping[str, np.ndarray], prepare: Callable[[Any], Any], threads: int
-    ) -> None:
-        self.graph, self.tensors, self.prepare = graph, tensors, prepare
+    def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray], prepared: Prepared, threads: int) -> None:
+        self.graph, self.tensors, self.prepared = graph, tensors, prepared
         self.crew = Crew(threads)
         self.store = Store()
         self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
         self._arena = aligned(0)
-        self._lock, self._process = threading.RLock(), os.getpid()
 
     def program(self, height: int, width: int, kinds: Mapping[str, Kind], wanted: Iterable[str]) -> Program:
         """The program for an input size and the values wanted, remembered."""
@@ -61,22 +59,14 @@ class Executor:
         self._programs.move_to_end(key)
         return self._programs[key]
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One call at a time. A lock that another thread held when the process was forked is never given back."""
-        if self._process != os.getpid():
-            self._lock, self._process = threading.RLock(), os.getpid()
-        with self._lock:
-            yield
-
     def run(self, image: np.ndarray, kinds: Mapping[str, Kind], wanted: Iterable[str]) -> dict[str, Any]:
         """Values for one [H, W, C] image of any strides, float32, or uint8 that stands for [0, 1]; each is a copy.
 
         Raises:
-            GraphError: a value whose sign is taken is NaN; names the node.
+            MetNaN: see there; the reference operations tell.
+            GraphError: a reference operation refuses its input; names the node.
         """
-        with self._alone():
-            return self._run(image if image.flags.aligned else image.copy(), kinds, list(wanted))
+        return self._run(image if image.flags.aligned else image.copy(), kinds, list(wanted))
 
     def sums(self, node: Node, bits: np.ndarray, kind: Kind, seconds: list[float] | None = None) -> np.ndarray:
         """Accumulators, int32 [H, W, O] or (O), of a binary layer for packed signs of a kind.
@@ -87,25 +77,21 @@ class Executor:
             kind: of `bits`.
             seconds: takes the time of the kernels alone.
         """
-        with self._alone():
-            key = (node.name, kind)
-            program = self._remembered(
-                key, lambda: compile_sums(node, self.tensors, kind, self.store, self.crew.threads)
-            )
-            table = self._ready(program)
-            program.view(self._arena, node.inputs[0])[...] = bits
-            taken = self._native(program, table, Run(0, 1))
-            if seconds is not None:
-                seconds.append(taken)
-            return program.view(self._arena, node.outputs[0]).view(np.int32).copy()
+        key = (node.name, kind)
+        program = self._remembered(key, lambda: compile_sums(node, self.tensors, kind, self.store, self.crew.threads))
+        table = self._ready(program)
+        program.view(self._arena, node.inputs[0])[...] = bits
+        taken = self._native(program, table, Run(0, 1))
+        if seconds is not None:
+            seconds.append(taken)
+        return program.view(self._arena, node.outputs[0]).view(np.int32).copy()
 
     def run_timed(
         self, image: np.ndarray, kinds: Mapping[str, Kind], wanted: Iterable[str], items: list[Run | Lone]
     ) -> list[float]:
         """Seconds of every item, a division of the program's own; results are thrown away."""
         seconds: list[float] = []
-        with self._alone():
-            self._run(image, kinds, list(wanted), items, seconds)
+        self._run(image, kinds, list(wanted), items, seconds)
         return seconds
 
     def _run(
@@ -124,7 +110,10 @@ class Executor:
         loose: dict[str, Any] = {}
 
         def value(name: str) -> Any:
-            return loose[name] if name in loose else program.view(self._arena, name)
+            source = program.aliases.get(name, name)
+            if source not in loose:
+                return program.view(self._arena, name)
+            return loose[name] if source == name else loose[source].reshape(program.shape(name))
 
         for item in program.items if items is None else items:
             if isinstance(item, Run):
@@ -147,15 +136,8 @@ class Executor:
         begin = time.perf_counter()
         self.crew.run(address, item.first, item.last, scratch, program.scratch_bytes)
         seconds = time.perf_counter() - begin
-        nans = table[item.first : item.last, r.NANS]
-        for step, count in zip(program.labels[item.first : item.last], nans, strict=True):
-            if count:
-                assert step is not None
-                name = next(node.name for event, node, _ in step.events if event == "pack" and node is not None)
-                try:
-                    refuse_nan(int(count))
-                except GraphError as error:
-                    raise GraphError(f"node `{name}` (sign): {error}") from error
+        if table[item.first : item.last, r.NANS].any():
+            raise MetNaN
         return seconds
 
     def _lone(
@@ -165,12 +147,12 @@ class Executor:
         node = item.node
         begin = time.perf_counter()
         try:
-            made = OPS[node.op].run([value(v) for v in node.inputs], node.attrs, self.prepare(node), context)
+            made = OPS[node.op].run([value(v) for v in node.inputs], node.attrs, self.prepared.of(node), context)
         except GraphError as error:
             raise GraphError(f"node `{node.name}` ({node.op}): {error}") from error
         for name, array in zip(node.outputs, made, strict=True):
             if name in item.stored:
                 program.view(self._arena, name)[...] = array
-            else:
-                loose[name] = array
+            else:  # what only looks at the arena would change with it
+                loose[name] = array.copy() if np.may_share_memory(array, self._arena) else array
         return time.perf_counter() - begin

@@ -17,11 +17,13 @@ ROOTS = LAYERS | {"max_pool2d", "avg_pool2d", "global_avg_pool", "resize_nearest
 CHANNELWISE = frozenset({"normalize", "scale_shift", "relu", "hardtanh", "prelu"})
 JOINING = frozenset({"add", "multiply", "scale_map", "weighted_sum"})
 ALIASES = frozenset({"flatten"})
+MONOTONE = frozenset({"scale_shift", "hardtanh", "relu"})  # in every channel, rising or falling
 POOLS = frozenset({"max_pool2d", "avg_pool2d"})
 POOLED_BYTES = 1 << 19  # a smaller map stays in a core's level-2 cache
 
 
-# "node": an operation on the blocks; "pool": on their rows, kept aside. To memory: "write" a value, "sums" as integers, "pack" its signs, a layer's "threshold" bits.
+# "node": an operation on the blocks; "pool": on their rows, kept aside. To memory: "write" a value, "sums" as integers,
+# "pack" its signs, a layer's "threshold" bits.
 Event = tuple[str, Node | None, str]
 
 
@@ -62,7 +64,9 @@ class FusedStep:
         assert pool is not None
         index = self.nodes.index(pool)
         first = FusedStep(None, self.nodes[:index], self.events[:at], self.others)
-        return first, FusedStep(None, self.nodes[index:], [("node", *self.events[at][1:]), *self.events[at + 1 :]], self.others)
+        return first, FusedStep(
+            None, self.nodes[index:], [("node", *self.events[at][1:]), *self.events[at + 1 :]], self.others
+        )
 
 
 @dataclass
@@ -81,6 +85,36 @@ class LoneNode:
     def writes(self) -> list[str]:
         """Values it makes."""
         return list(self.node.outputs)
+
+
+@dataclass
+class BitPoolStep:
+    """A max-pool on packed signs: max and a rising function commute, so a sign behind both is that of any tap.
+
+    Attributes:
+        source: packed signs of what the pool would have read.
+        pool: the pool.
+        value: packed signs that it makes.
+        rising: bool (C); where it is False the function in between falls, and the sign is that of all taps.
+    """
+
+    source: str
+    pool: Node
+    value: str
+    rising: np.ndarray
+
+    @property
+    def reads(self) -> set[str]:
+        """Values that it reads."""
+        return {self.source}
+
+    @property
+    def writes(self) -> list[str]:
+        """Values that it makes."""
+        return [self.value]
+
+
+AnyStep = FusedStep | LoneNode | BitPoolStep
 
 
 def extent(kind: Kind) -> tuple[int, int, int]:
@@ -109,12 +143,13 @@ class Fuser:
     def __init__(
         self, graph: Graph, tensors: Mapping[str, np.ndarray], kinds: Mapping[str, Kind], wanted: Iterable[str]
     ):
-        self.tensors, self.kinds, self.wanted = tensors, kinds, set(wanted)
+        self.tensors, self.kinds, self.wanted = tensors, dict(kinds), set(wanted)
         self.aliases: dict[str, str] = {}
         self._nodes = [step.node for step in schedule(graph, self.wanted)]
         self._users: dict[str, list[Node]] = {}
         self._taken: set[str] = set()
         self._ready = {graph.input_name}
+        self._bit_pools: list[BitPoolStep] = []
         for node in self._nodes:
             if self._is_alias(node):
                 self.aliases[node.outputs[0]] = self.resolve(node.inputs[0])
@@ -132,18 +167,24 @@ class Fuser:
         kind = self.kinds[node.inputs[0]] if node.inputs else None
         return node.op in ALIASES and isinstance(kind, FloatMap) and (kind.height, kind.width) == (1, 1)
 
-    def steps(self) -> list[FusedStep | LoneNode]:
+    def steps(self) -> list[AnyStep]:
         """The steps in the order they run."""
-        made: list[FusedStep | LoneNode] = []
+        made: list[AnyStep] = []
         for node in self._nodes:
             if node.name in self._taken or self._is_alias(node):
                 continue
-            step = self._start(node)
-            self._ready.update(step.writes)
-            made.append(step)
+            for step in (self._start(node), *self._bit_pools):
+                self._ready.update(step.writes)
+                made.append(step)
+            self._bit_pools = []
         return made
 
     def _start(self, node: Node) -> FusedStep | LoneNode:
+        source = self.resolve(node.inputs[0]) if node.inputs else ""
+        if node.op == "max_pool2d" and (chain := self._to_sign(node, 1)):
+            step = FusedStep(source)
+            self._pool_signs(step, node, chain, source)
+            return step
         if node.op in ROOTS and self._can_be_root(node):
             step = FusedStep(None)
             self._take(step, node, "node")
@@ -153,7 +194,6 @@ class Fuser:
                 return step
             self._follow(step, node.outputs[0], groups)
             return step
-        source = self.resolve(node.inputs[0]) if node.inputs else ""
         if isinstance(self.kinds.get(source), FloatMap | Vector):
             step = FusedStep(source)
             if node.op == "sign" and self._can_pack(node, 1):
@@ -199,6 +239,9 @@ class Fuser:
                     self._take(step, user, "pack", value)
                 else:
                     rest.append(user)
+            if value not in self.wanted and len(rest) == 1 and (chain := self._to_sign(rest[0], groups)):
+                self._pool_signs(step, rest[0], chain, value)
+                return
             if value not in self.wanted and self._can_pool(step, rest, value):
                 self._take(step, rest[0], "pool", value)
                 value, groups = rest[0].outputs[0], 1
@@ -210,6 +253,39 @@ class Fuser:
                 return
             self._take(step, following, "node", value)
             value = following.outputs[0]
+
+    def _to_sign(self, pool: Node, groups: int) -> list[Node]:
+        """The nodes from a max-pool to the one sign that it runs into, if all between is monotone; else nothing."""
+        chain: list[Node] = []
+        value = pool.outputs[0]
+        # Without dilation every window has a tap.
+        while pool.op == "max_pool2d" and list(pool.attrs["dilation"]) == [1, 1] and value not in self.wanted:
+            users = self._users.get(value, [])
+            if len(users) != 1:
+                break
+            chain += users
+            if users[0].op == "sign":
+                return chain if self._can_pack(users[0], groups) else []
+            if users[0].op not in MONOTONE:
+                break
+            value = users[0].outputs[0]
+        return []
+
+    def _pool_signs(self, step: FusedStep, pool: Node, chain: list[Node], value: str) -> None:
+        """Take signs before the pool, which then runs on bits."""
+        *between, sign = chain
+        self._taken.add(pool.name)
+        channels, height, width = extent(self.kinds[value])
+        rising = np.ones(channels, bool)
+        for node in between:
+            self._take(step, node, "node", self.resolve(node.inputs[0]))
+            if node.op == "scale_shift":
+                rising ^= self.tensors[node.tensors["scale"]] < 0
+        self._take(step, sign, "pack", self.resolve(sign.inputs[0]))
+        bits = f"{sign.outputs[0]} before {pool.name}"
+        step.events[-1] = ("pack", sign, bits)
+        self.kinds[bits] = BitMap(channels, sign.attrs["groups"], height, width)
+        self._bit_pools.append(BitPoolStep(bits, pool, sign.outputs[0], rising))
 
     def _can_pool(self, step: FusedStep, users: list[Node], value: str) -> bool:
         """Whether a layer's map is large, and pooled and nothing else: then its rows are pooled as they are made."""

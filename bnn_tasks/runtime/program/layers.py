@@ -15,6 +15,7 @@ from bnn_tasks.runtime.program.store import Store
 from bnn_tasks.runtime.program.table import Cell
 from bnn_tasks.runtime.program.tiling import best_tile
 from bnn_tasks.runtime.simd import record as r
+from bnn_tasks.runtime.simd.tiles import XNOR_BITS
 
 AT_ONCE_BYTES = 1 << 15  # gathered windows that keep to a level-1 cache, or near it
 
@@ -116,7 +117,7 @@ def encode_layer(
         bits = flags = weights.unpack(tensors["weight"], inputs, windows.kernel)
         tiled = weights.xnor_weights if kind == r.XNOR else weights.signed_weights
         made = store.once(key, lambda: tiled(flags, *shape))
-    per_pixel, item = (words(inputs), 8) if kind == r.XNOR else (inputs, 4)
+    per_pixel, item = (words(inputs) * WORD // XNOR_BITS, XNOR_BITS // 8) if kind == r.XNOR else (inputs, 4)
     pixel = item * per_pixel * layout.groups
     dense = layout.groups == 1 and windows.dilation[1] == 1
     cells: dict[int, Cell] = {
@@ -131,7 +132,10 @@ def encode_layer(
     gathered = 0
     if windows.padding != (0, 0):
         gathered, at_once = _gathered(windows, layout, pixel)
-        cells |= {r.GATHER: r.AT_ONCE if at_once else r.BY_CHUNK, r.PAD: _padding(kind, node.attrs.get("pad_value", 0), inputs, layout.groups)}
+        cells |= {
+            r.GATHER: r.AT_ONCE if at_once else r.BY_CHUNK,
+            r.PAD: _padding(kind, node.attrs.get("pad_value", 0), inputs, layout.groups),
+        }
     return EncodedLayer(cells, [made[i] for i in range(len(made))], item * per_pixel, gathered, bits)
 
 

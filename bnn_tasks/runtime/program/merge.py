@@ -3,7 +3,7 @@
 from bnn_tasks.runtime.program.table import Cell
 from bnn_tasks.runtime.simd import record as r
 
-Pass = tuple[int, *tuple[Cell, ...]]
+Pass = tuple[int, tuple[Cell, ...]]  # kind, cells
 
 # What a finishing pass replaces, longest first.
 FINISHES = (
@@ -26,17 +26,18 @@ def merged(passes: list[Pass], whole: bool) -> list[Pass]:
         whole: whether the lanes of all blocks are channels, and the bits of all blocks fill words.
     """
     out = list(passes)
-    if [kind for kind, *_ in out[:2]] == [r.COUNTED, r.SCALE_SHIFT]:
-        out[:2] = [(*out[0][:4], *out[1][1:])]
-    kinds = [kind for kind, *_ in out]
+    kinds = [kind for kind, _ in out]
+    if kinds[:2] == [r.COUNTED, r.SCALE_SHIFT]:
+        out[:2] = [(r.COUNTED, out[0][1][:3] + out[1][1])]
+        kinds[:2] = [r.COUNTED]
     if whole and kinds == [r.COUNTED_INTEGERS, r.WRITE]:
-        return [(r.WRITE_SUMS, *out[0][1:], *out[1][1:])]
+        return [(r.WRITE_SUMS, out[0][1] + out[1][1])]
     if not whole or kinds[-2:] != [r.PACK, r.WRITE]:
         return out
     for pattern, finish in FINISHES:
         start = len(out) - 2 - len(pattern)
         if start >= 0 and tuple(kinds[start:-2]) == pattern:
-            cells = [cell for kind, *rest in out[start:-2] for cell in (rest[:1] if kind == r.ADD_MAP else rest)]
-            (_, *pack), (_, *write) = out[-2:]
-            return [*out[:start], (finish, *cells, *write, *pack)]
+            cells = [cell for kind, own in out[start:-2] for cell in (own[:1] if kind == r.ADD_MAP else own)]
+            (_, pack), (_, write) = out[-2:]
+            return [*out[:start], (finish, (*cells, *write, *pack))]
     return out

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from bnn_tasks.runtime.graph import Graph, Node
-from bnn_tasks.runtime.kinds import BitMap, BitVector, FloatMap, Kind, PatchBits, Vector
-from bnn_tasks.runtime.kinds import Boxes
+from bnn_tasks.runtime.kinds import BitMap, BitVector, Boxes, FloatMap, Kind, PatchBits, Vector
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.plan import node_tensors
 from bnn_tasks.runtime.program.encode import Encoded, Encoder
-from bnn_tasks.runtime.program.fuse import FusedStep, Fuser, LoneNode
+from bnn_tasks.runtime.program.fuse import AnyStep, BitPoolStep, FusedStep, Fuser, LoneNode
 from bnn_tasks.runtime.program.memory import place_values, round_up
 from bnn_tasks.runtime.program.store import Store
 from bnn_tasks.runtime.program.table import InArena, Table
@@ -47,6 +46,7 @@ class Program:
         steps: of the table.
         labels: of each step of the table, the names of its nodes.
         places: bytes from the arena's start, by value; aliases included.
+        aliases: values that lie where another does.
         kinds: of all values.
         arena_bytes: of activations and scratch.
         scratch: bytes from the arena's start.
@@ -57,12 +57,13 @@ class Program:
     items: list[Run | Lone]
     kinds: Mapping[str, Kind]
     places: Mapping[str, InArena]
+    aliases: Mapping[str, str]
     arena_bytes: int
     scratch: int
     scratch_bytes: int
     threads: int
     steps: Table
-    labels: list[FusedStep | None]
+    labels: list[FusedStep | BitPoolStep | None]
     rows: list[Encoded | None]
     _bound: tuple[int, np.ndarray, list[np.ndarray]] | None = None
 
@@ -84,6 +85,12 @@ class Program:
             for item in self.items
             for single in ([Run(i, i + 1) for i in range(item.first, item.last)] if isinstance(item, Run) else [item])
         ]
+
+    def shape(self, value: str) -> tuple[int, ...]:
+        """Shape in memory of a value of fixed size."""
+        kind = self.kinds[value]
+        assert isinstance(kind, FIXED)
+        return kind.shape
 
     def view(self, arena: np.ndarray, value: str) -> np.ndarray:
         """A value in the arena."""
@@ -126,7 +133,7 @@ def compile_program(
         threads: that will run it.
     """
     fuser = Fuser(graph, tensors, kinds, wanted)
-    steps = fuser.steps()
+    steps, kinds = fuser.steps(), fuser.kinds
     image, normalizer = _image(graph, steps, fuser.wanted)
     if normalizer is not None:
         steps = steps[1:]
@@ -137,21 +144,25 @@ def compile_program(
             births[value] = deaths[value] = index
         for value in step.reads:
             deaths[value] = max(deaths[value], index)
-        if isinstance(step, FusedStep):
+        if not isinstance(step, LoneNode):
             native.update(step.writes, step.reads)
     for value in fuser.wanted:
         deaths[value] = len(steps) + 1
     sizes = {value: _nbytes(kinds[value]) for value in native & births.keys()}
-    instead = {}
+    instead: dict[str, str] = {}
     for index, step in enumerate(steps, start=1):
-        for value, other in _overwritten(step, kinds):
-            if deaths[other] == index and other in sizes:
-                instead[value] = instead.get(other, other)
-                deaths[instead[value]] = deaths[value]
+        pair = _overwritten(step, kinds)
+        if pair is not None and deaths[pair[1]] == index:
+            value, other = pair
+            instead[value] = instead.get(other, other)
+            deaths[instead[value]] = deaths[value]
     offsets, total = place_values({v: size for v, size in sizes.items() if v not in instead}, births, deaths)
     places = {value: InArena(offsets[instead.get(value, value)]) for value in sizes}
     places |= {alias: places[value] for alias, value in fuser.aliases.items() if value in places}
-    table, rows, labels, items = Table(r.CELLS), [None], [None], [Run(0, 1)]
+    table = Table(r.CELLS)
+    rows: list[Encoded | None] = [None]
+    labels: list[FusedStep | BitPoolStep | None] = [None]
+    items: list[Run | Lone] = [Run(0, 1)]
     gathered = 0
     encoder = Encoder(tensors, kinds, places, store, threads)
     table.add(_image_row(graph, image, normalizer, tensors, kinds, places))
@@ -170,25 +181,42 @@ def compile_program(
         labels.append(step)
     scratch_bytes = round_up(r.GATHERED + gathered)
     return Program(
-        items, kinds, places, total + threads * scratch_bytes, total, scratch_bytes, threads, table, labels, rows
+        items,
+        kinds,
+        places,
+        fuser.aliases,
+        total + threads * scratch_bytes,
+        total,
+        scratch_bytes,
+        threads,
+        table,
+        labels,
+        rows,
     )
 
 
-def _overwritten(step: FusedStep | LoneNode, kinds: Mapping[str, Kind]) -> list[tuple[str, str]]:
-    """A real map that a step writes, with one that it adds or multiplies place by place and could write it over.
+def _overwritten(step: AnyStep, kinds: Mapping[str, Kind]) -> tuple[str, str] | None:
+    """The real map that a step writes, and one that it may write it over: read place by place, and before.
 
     The map that a residual sum grows in then stays in cache from layer to layer.
     """
-    if isinstance(step, LoneNode):
-        return []
-    written = [value for event, _, value in step.events if event == "write"]
-    root = step.nodes[0].name if step.source is None else None
-    windows = step.others[root][:1] if root is not None else []
-    read = [value for values in step.others.values() for value in values if value not in windows]
-    if step.source is not None:
-        read.append(step.source)
-    fitting = [other for other in dict.fromkeys(read) if len(written) == 1 and kinds[other] == kinds[written[0]]]
-    return [(written[0], other) for other in fitting[:1]]
+    written = [value for event, _, value in step.events if event == "write"] if isinstance(step, FusedStep) else []
+    if not isinstance(step, FusedStep) or len(written) != 1:
+        return None
+    before: list[str] = [] if step.source is None else [step.source]
+    barred: set[str] = set()
+    done = False
+    for event, node, _ in step.events:
+        done |= event == "write"
+        if event == "pool":  # rows behind those that are written are still to be read
+            barred.update(before)
+        elif node is not None and event == "node":
+            first = step.source is None and node is step.nodes[0]
+            others = step.others[node.name]
+            barred.update(others[:1] if first else [], others if done else [])
+            before += others
+    fitting = (other for other in before if other not in barred and kinds[other] == kinds[written[0]])
+    return next(((written[0], other) for other in fitting), None)
 
 
 def compile_sums(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind, store: Store, threads: int) -> Program:
@@ -203,7 +231,7 @@ def compile_sums(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind, stor
     table.add(encoded.cells)
     scratch, stride = offset + round_up(_nbytes(kinds[y])), round_up(r.GATHERED + encoded.scratch)
     total = scratch + threads * stride
-    return Program([], kinds, places, total, scratch, stride, threads, table, [step], [encoded])
+    return Program([], kinds, places, {}, total, scratch, stride, threads, table, [step], [encoded])
 
 
 def _sums_kind(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind) -> Kind:
@@ -218,7 +246,7 @@ def _nbytes(kind: Kind) -> int:
     return kind.nbytes
 
 
-def _image(graph: Graph, steps: list[FusedStep | LoneNode], wanted: set[str]) -> tuple[str, Node | None]:
+def _image(graph: Graph, steps: list[AnyStep], wanted: set[str]) -> tuple[str, Node | None]:
     """The value that the image is read to, and the node that normalises it on the way, if one alone reads it."""
     name = graph.input_name
     readers = [step for step in steps if name in step.reads]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bnn_tasks.runtime.simd import record as r
 from bnn_tasks.runtime.simd import tiles
-from bnn_tasks.runtime.simd.ir import HALF, LANES
+from bnn_tasks.runtime.simd.ir import LANES
 
 BLOCK_LANES = (64, 48, 32, 16)
 BLOCK_COST = 8  # lanes that the loops around a block are worth
@@ -31,7 +31,7 @@ def _tiles(shapes: tuple[tuple[int, int], ...], column: int) -> tuple[Tile, ...]
 
 
 TILES = {
-    r.XNOR: _tiles(tiles.XNOR_SHAPES, HALF),
+    r.XNOR: _tiles(tiles.XNOR_SHAPES, 8 * 64 // tiles.XNOR_BITS),
     r.FLOAT: _tiles(tiles.FLOAT_SHAPES, LANES),
     r.SIGNED: _tiles(tiles.SIGNED_SHAPES, LANES),
 }

@@ -1,7 +1,6 @@
 """Where the time of a network goes, step by step."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -12,8 +11,8 @@ from bnn_tasks.runtime.layouts import signs_to_bits
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.plan import node_tensors
 from bnn_tasks.runtime.program.executor import Executor
-from bnn_tasks.runtime.program.fuse import FusedStep
-from bnn_tasks.runtime.program.program import Lone, Run
+from bnn_tasks.runtime.program.fuse import BitPoolStep, FusedStep
+from bnn_tasks.runtime.program.program import Lone, Program, Run
 from bnn_tasks.runtime.session import Session
 from bnn_tasks.runtime.simd.peak import fma_peak, popcount_peak
 
@@ -58,20 +57,25 @@ def time_steps(session: Session, height: int, width: int, repeats: int = 20) -> 
     program = executor.program(height, width, plan.kinds, wanted)
     items = program.singly()
     image = _noise(height, width, session.graph.channels)
-    rounds = [executor.run_timed(image, plan.kinds, wanted, items) for _ in range(repeats)]
-    labels: list[Sequence[str] | FusedStep] = []
-    for item in items:
-        labels.append((program.labels[item.first] or ("image",)) if isinstance(item, Run) else (item.node.name, item.node.op))
+    with session.engine.alone():
+        rounds = [executor.run_timed(image, plan.kinds, wanted, items) for _ in range(repeats)]
     made = []
-    for label, times in zip(labels, zip(*rounds, strict=True), strict=True):
-        seconds = median(times)
-        if not isinstance(label, FusedStep):
-            made.append(StepTime(label[0], label[-1], seconds, 0, 0))
-            continue
-        binary, real = _operations(session, label, plan.kinds)
-        kind = " + ".join(node.op for node in label.nodes)
-        made.append(StepTime(label.nodes[0].name, kind, seconds, binary, real))
+    for item, times in zip(items, zip(*rounds, strict=True), strict=True):
+        name, kind, operations = _label(session, program, item)
+        made.append(StepTime(name, kind, median(times), *operations))
     return made
+
+
+def _label(session: Session, program: Program, item: Run | Lone) -> tuple[str, str, tuple[int, int]]:
+    """Name and kind of an item that is one step, and its binary and float operations."""
+    if isinstance(item, Lone):
+        return item.node.name, item.node.op, (0, 0)
+    step = program.labels[item.first]
+    if step is None:
+        return "image", "image", (0, 0)
+    if isinstance(step, BitPoolStep):
+        return step.pool.name, "max_pool2d on bits", (0, 0)
+    return step.nodes[0].name, " + ".join(node.op for node in step.nodes), _operations(session, step, program.kinds)
 
 
 def time_maps(session: Session, height: int, width: int, repeats: int = 20) -> float:
@@ -92,10 +96,13 @@ def time_maps(session: Session, height: int, width: int, repeats: int = 20) -> f
     kinds, executor, wanted = session.plan(height, width).kinds, _executor(session), session.outputs
     program = executor.program(height, width, kinds, wanted)
     if len(program.items) > 1:
-        raise ValueError("Expected a network all of whose nodes have kernels, but some run by their reference operation.")
+        raise ValueError(
+            "Expected a network all of whose nodes have kernels, but some run by their reference operation."
+        )
     image = _noise(height, width, session.graph.channels)
     items: list[Run | Lone] = [Run(0, 1), Run(1, len(program.steps))]
-    return median(executor.run_timed(image, kinds, wanted, items)[1] for _ in range(repeats))
+    with session.engine.alone():
+        return median(executor.run_timed(image, kinds, wanted, items)[1] for _ in range(repeats))
 
 
 def time_sums(session: Session, node_name: str, height: int, width: int, repeats: int = 20) -> float:
@@ -120,7 +127,8 @@ def time_sums(session: Session, node_name: str, height: int, width: int, repeats
     signs = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (kind.channels, height, width))
     seconds: list[float] = []
     for _ in range(repeats):
-        executor.sums(node, signs_to_bits(signs, kind), kind, seconds)
+        with session.engine.alone():
+            executor.sums(node, signs_to_bits(signs, kind), kind, seconds)
     return median(seconds)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from bnn_tasks.runtime.kinds import WORD, words
 from bnn_tasks.runtime.program.memory import aligned
+from bnn_tasks.runtime.simd.tiles import XNOR_BITS
 
 
 def to_aligned(values: np.ndarray) -> np.ndarray:
@@ -41,11 +42,12 @@ def _blocks(values: np.ndarray, groups: int, lanes: int, tile: int) -> np.ndarra
 
 
 def xnor_weights(bits: np.ndarray, groups: int, lanes: int, tile: int) -> np.ndarray:
-    """Bits (O, I, kh, kw) as uint64 [blocks, tiles, kh, kw, words, tile]."""
+    """Bits (O, I, kh, kw) as [blocks, tiles, kh, kw, words, tile], words of `XNOR_BITS` bits."""
     outputs, inputs, kh, kw = bits.shape
     padded = np.zeros((outputs, kh, kw, words(inputs) * WORD), np.uint8)
     padded[..., :inputs] = bits.transpose(0, 2, 3, 1)
-    packed = np.packbits(padded, axis=-1, bitorder="little").view("<u8").astype(np.uint64)
+    packed = np.packbits(padded, axis=-1, bitorder="little").view(f"<u{XNOR_BITS // 8}")
+    packed = packed.astype(packed.dtype.newbyteorder("="))
     return to_aligned(_blocks(packed, groups, lanes, tile))
 
 

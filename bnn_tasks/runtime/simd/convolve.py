@@ -7,10 +7,10 @@ from bnn_tasks.runtime.simd.cells import cell
 from bnn_tasks.runtime.simd.memory import clear, copy, read_i64, write_i64
 
 # Names of this module: numba's cache takes no attributes of others.
-xnor_0, xnor_1, xnor_2 = tiles.xnor_0, tiles.xnor_1, tiles.xnor_2
+xnor_0, xnor_1, xnor_2, xnor_3 = tiles.xnor_0, tiles.xnor_1, tiles.xnor_2, tiles.xnor_3
 float_0, float_1, float_2, float_3, float_4 = tiles.float_0, tiles.float_1, tiles.float_2, tiles.float_3, tiles.float_4
 signed_0, signed_1 = tiles.signed_0, tiles.signed_1
-XNOR_0, XNOR_1, XNOR_2 = (positions for positions, _ in tiles.XNOR_SHAPES)
+XNOR_0, XNOR_1, XNOR_2, XNOR_3 = (positions for positions, _ in tiles.XNOR_SHAPES)
 FLOAT_0, FLOAT_1, FLOAT_2, FLOAT_3, FLOAT_4 = (positions for positions, _ in tiles.FLOAT_SHAPES)
 SIGNED_0, SIGNED_1 = (positions for positions, _ in tiles.SIGNED_SHAPES)
 
@@ -36,9 +36,12 @@ def xnor_tiles(
     elif tile == 1:
         for i in range(0, n, XNOR_1):
             xnor_1(addresses + 8 * i, w, rows, row, segments, segment, count, out + i * out_step, out_step)
-    else:
+    elif tile == 2:
         for i in range(0, n, XNOR_2):
             xnor_2(addresses + 8 * i, w, rows, row, segments, segment, count, out + i * out_step, out_step)
+    else:
+        for i in range(0, n, XNOR_3):
+            xnor_3(addresses + 8 * i, w, rows, row, segments, segment, count, out + i * out_step, out_step)
 
 
 @kernel()

@@ -10,8 +10,8 @@ from bnn_tasks.runtime.simd.pool import bit_pool, fill_mean, fill_places, fill_p
 
 SPINS = 4000  # of a thread that waits for others, before it lets them have its core: about 50 µs
 
-# Cells of the barrier.
-ARRIVED, ROUND = 0, 8
+# Cells of the barrier; ABANDONED: a thread will not come.
+ARRIVED, ROUND, ABANDONED = 0, 8, 16
 
 
 @kernel()
@@ -122,18 +122,21 @@ def pooled(step: int, thread: int, threads: int, scratch: int) -> int:
 
 
 @kernel()
-def meet(barrier: int, threads: int) -> None:
-    """Wait until all threads are here."""
+def meet(barrier: int, threads: int) -> bool:
+    """Wait until all threads are here; False if one will not come."""
     before = atomic_read(barrier + ROUND)
     if atomic_add(barrier + ARRIVED, 1) == threads - 1:
         atomic_write(barrier + ARRIVED, 0)
         atomic_add(barrier + ROUND, 1)
-        return
+        return True
     spins = 0
     while atomic_read(barrier + ROUND) == before:
         spins += 1
         if spins > SPINS:
             give_way()
+            if atomic_read(barrier + ABANDONED) != 0:
+                return False
+    return True
 
 
 @kernel(nogil=True)
@@ -150,7 +153,7 @@ def run_steps(
         threads: how many there are.
         scratch: address, aligned to 64 bytes.
         stride: bytes of a thread's scratch.
-        barrier: address of two cells, zero at first.
+        barrier: address of three cells, zero at first.
     """
     for i in range(first, last):
         step = table + 8 * r.CELLS * i
@@ -164,5 +167,5 @@ def run_steps(
             nans = pooled(step, thread, threads, mine) if cell(step, r.INNER) else blocks(step, thread, threads, mine)
             if nans:
                 atomic_add(step + 8 * r.NANS, nans)
-        if threads > 1:
-            meet(barrier, threads)
+        if threads > 1 and not meet(barrier, threads):
+            return

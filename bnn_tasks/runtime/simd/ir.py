@@ -67,19 +67,36 @@ def registers(b: Any, kind: Any, count: int) -> list[Value]:
     return cells
 
 
+Emitter = Callable[..., Value]  # builder, arguments -> value, or nothing
+
+
+def intrinsic_of(signature: Any, emit: Emitter) -> Any:
+    """An intrinsic of a fixed signature.
+
+    Args:
+        signature: numba's, result(argument ...).
+        emit: emits the body.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Value:
+        value = emit(builder, *arguments)
+        return context.get_dummy_value() if signature.return_type is types.void else value
+
+    def function(typingctx: Any, *arguments: Any) -> Any:
+        return signature, codegen
+
+    names = ["typingctx", *(f"a{i}" for i in range(len(signature.args)))]
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    function.__signature__ = Signature([Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
+    return intrinsic(function)
+
+
 def integers(count: int, codegen: Callable[..., Any], result: Any = types.void) -> Any:
     """An intrinsic of `count` integers.
 
     Args:
         count: of the arguments, int64 each.
-        codegen: emits it, as numba asks: (context, builder, signature, arguments) -> value.
+        codegen: emits it: (builder, arguments) -> value, or nothing.
         result: numba's type of the value.
     """
-
-    def function(typingctx: Any, *arguments: Any) -> Any:
-        return result(*[types.int64] * count), codegen
-
-    names = ["typingctx", *(f"a{i}" for i in range(count))]
-    kind = Parameter.POSITIONAL_OR_KEYWORD
-    function.__signature__ = Signature([Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
-    return intrinsic(function)
+    return intrinsic_of(result(*[types.int64] * count), lambda b, *arguments: codegen(b, arguments))

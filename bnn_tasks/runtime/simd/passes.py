@@ -46,7 +46,7 @@ def _at(b: Any, base: Any, position: Any, step: Any, unit: Any, size: int = UNIT
 def _channelwise(count: int, emit: Emit) -> Any:
     """A pass (block, positions, lanes, parameter addresses ...), in place; `count` parameters, one value a lane."""
 
-    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+    def codegen(b: Any, args: Any) -> Any:
         block, positions, lanes, *parameters = args
         step = b.mul(lanes, const(4))
         with _units(b, lanes) as u:
@@ -55,7 +55,6 @@ def _channelwise(count: int, emit: Emit) -> Any:
             with cgutils.for_range(b, positions) as p:
                 place = _at(b, block, p.index, step, u.index)
                 store(b, emit(b, load(b, F32S, place, 4), vectors), place, 4)
-        return context.get_dummy_value()
 
     return integers(count + 3, codegen)
 
@@ -63,7 +62,7 @@ def _channelwise(count: int, emit: Emit) -> Any:
 def _mapwise(emit: Emit) -> Any:
     """A pass (block, positions, lanes, map, pixel, weights): with a real map's values of the same place and channel."""
 
-    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+    def codegen(b: Any, args: Any) -> Any:
         block, positions, lanes, other, pixel, weights = args
         step = b.mul(lanes, const(4))
         with _units(b, lanes) as u:
@@ -72,7 +71,6 @@ def _mapwise(emit: Emit) -> Any:
                 place = _at(b, block, p.index, step, u.index)
                 value = load(b, F32S, _at(b, other, p.index, pixel, u.index), 4)
                 store(b, emit(b, load(b, F32S, place, 4), [value, weight]), place, 4)
-        return context.get_dummy_value()
 
     return integers(6, codegen)
 
@@ -111,7 +109,7 @@ def _sums(b: Any, mismatches: Any, bases: Any, classes: Any, position: Any) -> A
     return b.sub(load(b, I32S, b.add(bases, row), 4), b.add(mismatches, mismatches))
 
 
-def _counted_integers(context: Any, b: Any, signature: Any, args: Any) -> Any:
+def _counted_integers(b: Any, args: Any) -> Any:
     """(block, positions, lanes, bases, classes): mismatches to sums."""
     block, positions, lanes, bases, classes = args
     step = b.mul(lanes, const(4))
@@ -120,13 +118,12 @@ def _counted_integers(context: Any, b: Any, signature: Any, args: Any) -> Any:
         with cgutils.for_range(b, positions) as p:
             place = _at(b, block, p.index, step, u.index)
             store(b, _sums(b, load(b, I32S, place, 4), base, classes, p.index), place, 4)
-    return context.get_dummy_value()
 
 
 counted_integers = integers(5, _counted_integers)
 
 
-def _write_sums(context: Any, b: Any, signature: Any, args: Any) -> Any:
+def _write_sums(b: Any, args: Any) -> Any:
     """(block, positions, lanes, bases, classes, map, pixel): mismatches as sums to a map; every lane is a channel."""
     block, positions, lanes, bases, classes, out, pixel = args
     step = b.mul(lanes, const(4))
@@ -135,7 +132,6 @@ def _write_sums(context: Any, b: Any, signature: Any, args: Any) -> Any:
         with cgutils.for_range(b, positions) as p:
             mismatches = load(b, I32S, _at(b, block, p.index, step, u.index), 4)
             store(b, _sums(b, mismatches, base, classes, p.index), _at(b, out, p.index, pixel, u.index), 4)
-    return context.get_dummy_value()
 
 
 write_sums = integers(7, _write_sums)
@@ -147,7 +143,7 @@ def _scaled_sums(b: Any, mismatches: Any, bases: Any, classes: Any, position: An
     return fma(b, b.fmul(sums, vectors[0]), vectors[1], vectors[2])
 
 
-def _counted(context: Any, b: Any, signature: Any, args: Any) -> Any:
+def _counted(b: Any, args: Any) -> Any:
     """(block, positions, lanes, bases, classes, scales, factors, summands): mismatches to scaled sums."""
     block, positions, lanes, bases, classes, *parameters = args
     step = b.mul(lanes, const(4))
@@ -158,13 +154,12 @@ def _counted(context: Any, b: Any, signature: Any, args: Any) -> Any:
         with cgutils.for_range(b, positions) as p:
             place = _at(b, block, p.index, step, u.index)
             store(b, _scaled_sums(b, load(b, I32S, place, 4), base, classes, p.index, vectors), place, 4)
-    return context.get_dummy_value()
 
 
 counted = integers(8, _counted)
 
 
-def _multiply_factor(context: Any, b: Any, signature: Any, args: Any) -> Any:
+def _multiply_factor(b: Any, args: Any) -> Any:
     block, positions, lanes, factors = args
     step = b.mul(lanes, const(4))
     with cgutils.for_range(b, positions) as p:
@@ -172,13 +167,12 @@ def _multiply_factor(context: Any, b: Any, signature: Any, args: Any) -> Any:
         with _units(b, lanes) as u:
             place = _at(b, block, p.index, step, u.index)
             store(b, b.fmul(load(b, F32S, place, 4), factor), place, 4)
-    return context.get_dummy_value()
 
 
 multiply_factor = integers(4, _multiply_factor)  # (block, positions, lanes, factors), one factor a position
 
 
-def _write(context: Any, b: Any, signature: Any, args: Any) -> Any:
+def _write(b: Any, args: Any) -> Any:
     """(block, positions, lanes, map, pixel, valid): the first `valid` lanes of every position to a map."""
     block, positions, lanes, out, pixel, valid = args
     step = b.mul(lanes, const(4))
@@ -192,7 +186,6 @@ def _write(context: Any, b: Any, signature: Any, args: Any) -> Any:
         with cgutils.for_range(b, b.sub(valid, tail)) as c:
             offset = b.mul(b.add(c.index, tail), const(4))
             store(b, load(b, I32, b.add(row, offset), 4), b.add(to, offset), 4)
-    return context.get_dummy_value()
 
 
 write = integers(6, _write)
@@ -211,7 +204,7 @@ def _sign_bits(b: Any, x: Any, threshold: Any) -> tuple[Any, Any]:
     return b.bitcast(b.fcmp_ordered(">=", x, threshold), I16), b.bitcast(b.fcmp_unordered("uno", x, x), I16)
 
 
-def _pack(context: Any, b: Any, signature: Any, args: Any) -> Any:
+def _pack(b: Any, args: Any) -> Any:
     """(block, positions, lanes, out, pixel, valid, units, thresholds): bits x >= threshold; returns how many values are NaN.
 
     It writes `units` units of 2 bytes a position; bits behind the first `valid` lanes are 0.
@@ -233,7 +226,7 @@ def _pack(context: Any, b: Any, signature: Any, args: Any) -> Any:
 pack = integers(8, _pack, types.int64)
 
 
-def _pack_sums(context: Any, b: Any, signature: Any, args: Any) -> Any:
+def _pack_sums(b: Any, args: Any) -> Any:
     """(block, positions, lanes, out, pixel, valid, units, thresholds, flips): bits (sum >= threshold) xor flip."""
     block, positions, lanes, out, pixel, valid, units, thresholds, flips = args
     step = b.mul(lanes, const(4))
@@ -245,7 +238,6 @@ def _pack_sums(context: Any, b: Any, signature: Any, args: Any) -> Any:
             sums = load(b, I32S, _at(b, block, p.index, step, u.index), 4)
             bits = b.xor(b.bitcast(b.icmp_signed(">=", sums, threshold), I16), flip)
             store(b, b.and_(bits, mask), _at(b, out, p.index, pixel, u.index, 2), 2)
-    return context.get_dummy_value()
 
 
 pack_sums = integers(9, _pack_sums)
@@ -259,7 +251,7 @@ def _finish(counts: bool, adds: bool, bends: bool) -> Any:
     values are NaN.
     """
 
-    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+    def codegen(b: Any, args: Any) -> Any:
         block, positions, lanes, *rest = args
         bases, classes, *scales = [rest.pop(0) for _ in range(5)] if counts else [None, None]
         other = rest.pop(0) if adds else None

@@ -87,7 +87,7 @@ def image(step: int, thread: int, threads: int) -> None:
 
 @kernel()
 def bit_pool(step: int, thread: int, threads: int) -> None:
-    """Maxima of packed signs: a window's signs or-ed."""
+    """Maxima of packed signs: a window's signs or-ed; and-ed where what lies between pool and sign falls."""
     width, words, pixel = cell(step, r.WIDTH), cell(step, r.WORDS), cell(step, r.PIXEL)
     in_height, in_width = cell(step, r.IN_HEIGHT), cell(step, r.IN_WIDTH)
     height = cell(step, r.POSITIONS) // width
@@ -95,7 +95,7 @@ def bit_pool(step: int, thread: int, threads: int) -> None:
         for ox in range(width):
             to = cell(step, r.OUT) + (oy * width + ox) * pixel
             for k in range(words):
-                bits = 0
+                some, every = 0, -1
                 for ky in range(cell(step, r.KERNEL_Y)):
                     iy = oy * cell(step, r.STRIDE_Y) - cell(step, r.PADDING_Y) + ky * cell(step, r.DILATION_Y)
                     if iy < 0 or iy >= in_height:
@@ -103,5 +103,8 @@ def bit_pool(step: int, thread: int, threads: int) -> None:
                     for kx in range(cell(step, r.KERNEL_X)):
                         ix = ox * cell(step, r.STRIDE_X) - cell(step, r.PADDING_X) + kx * cell(step, r.DILATION_X)
                         if 0 <= ix < in_width:
-                            bits |= read_i64(cell(step, r.X) + (iy * in_width + ix) * pixel + 8 * k)
-                write_i64(to + 8 * k, bits)
+                            bits = read_i64(cell(step, r.X) + (iy * in_width + ix) * pixel + 8 * k)
+                            some |= bits
+                            every &= bits
+                rising = read_i64(cell(step, r.RISING) + 8 * k)
+                write_i64(to + 8 * k, (some & rising) | (every & ~rising))

@@ -56,6 +56,7 @@ STRIDE_C = 38  # image: bytes from channel to channel
 OUT = 39  # image, bit pooling: the map written
 CHANNELS = 40  # image
 WORDS = 41  # bit pooling: of a pixel
+RISING = 47  # bit pooling: a pixel's bits; where one is 0 a window's signs are and-ed
 INNER = 44  # pooling: the step whose rows are pooled as they are made, and never lie in memory as a map; 0: none
 BAND = 45  # pooling: rows of the output for which that is done at once
 ASIDE = 46  # pooling: where those rows lie, from the start of a thread's scratch

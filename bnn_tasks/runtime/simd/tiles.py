@@ -16,21 +16,19 @@ from numba.core import cgutils
 from bnn_tasks.runtime.simd.ir import (
     F32,
     F32S,
-    HALF,
     I1S,
     I16,
     I64,
-    I64S,
-    LANES,
     call,
     const,
     fma,
     integers,
     load,
     registers,
+    splat,
+    store,
 )
 from bnn_tasks.runtime.simd.ir import I32 as INT32
-from bnn_tasks.runtime.simd.ir import splat, store
 from bnn_tasks.runtime.simd.target import vector_bytes
 
 Accumulate = Callable[[Any, Any, Any, Any], Any]  # builder, accumulator, input value, weights -> accumulator
@@ -53,7 +51,7 @@ def _tile(
         finish: what is stored of an accumulator.
     """
 
-    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+    def codegen(b: Any, args: Any) -> Any:
         addresses, w, rows, row, segments, segment, count, out, out_step = args
         starts = [load(b, I64, b.add(addresses, const(8 * m)), 8) for m in range(positions)]
         cells = [registers(b, vector, columns) for _ in range(positions)]
@@ -79,13 +77,17 @@ def _tile(
             for n in range(columns):
                 value = finish(b, b.load(cells[m][n]))
                 store(b, value, b.add(place, const(4 * n * vector.count)), 4)
-        return context.get_dummy_value()
 
     return integers(9, codegen)
 
 
-def _mismatch(b: Any, accumulator: Any, bits: Any, weights: Any) -> Any:
-    return b.add(accumulator, call(b, f"llvm.ctpop.v{HALF}i64", I64S, b.xor(bits, weights)))
+def _mismatch(item: int, lanes: int) -> Accumulate:
+    kind = ir.VectorType(ir.IntType(item), lanes)
+
+    def step(b: Any, accumulator: Any, bits: Any, weights: Any) -> Any:
+        return b.add(accumulator, call(b, f"llvm.ctpop.v{lanes}i{item}", kind, b.xor(bits, weights)))
+
+    return step
 
 
 def _signed(b: Any, accumulator: Any, x: Any, mask: Any) -> Any:
@@ -93,9 +95,24 @@ def _signed(b: Any, accumulator: Any, x: Any, mask: Any) -> Any:
 
 
 def xnor_tile(positions: int, columns: int) -> Any:
-    """Mismatches Σ popcount(x xor w), int32, of packed words; weights [rows, segments, count, columns · 8] uint64."""
+    """Mismatches Σ popcount(x xor w), int32, of packed words; weights [rows, segments, count, columns · lanes].
+
+    Words and lanes have `XNOR_BITS` bits each.
+    """
+    lanes = 8 * 64 // XNOR_BITS
+    item = ir.IntType(XNOR_BITS)
+    vector = ir.VectorType(item, lanes)
+    sums = ir.VectorType(INT32, lanes)
     return _tile(
-        positions, columns, 8, I64, I64S, I64S, 64, _mismatch, lambda b, v: b.trunc(v, ir.VectorType(INT32, HALF))
+        positions,
+        columns,
+        XNOR_BITS // 8,
+        item,
+        vector,
+        vector,
+        64,
+        _mismatch(XNOR_BITS, lanes),
+        (lambda b, v: v) if XNOR_BITS == 32 else (lambda b, v: b.trunc(v, sums)),
     )
 
 
@@ -115,14 +132,16 @@ def signed_tile(positions: int, columns: int) -> Any:
 
 
 if vector_bytes() == 64:  # 32 registers of 64 bytes
-    XNOR_SHAPES = ((4, 4), (5, 4), (8, 2))
+    XNOR_BITS = 32  # sums need no narrowing
+    XNOR_SHAPES = ((4, 4), (5, 4), (8, 2), (12, 1))
     FLOAT_SHAPES = ((4, 4), (6, 4), (8, 3), (8, 2), (12, 1))
     SIGNED_SHAPES = ((4, 4), (8, 1))
 else:  # 16 of 32 bytes, or 32 of 16
-    XNOR_SHAPES = ((4, 1), (3, 1), (2, 1))
+    XNOR_BITS = 64  # x86 counts the bits of 64 at once with one instruction less
+    XNOR_SHAPES = ((4, 1), (3, 1), (2, 1), (1, 1))
     FLOAT_SHAPES = ((6, 1), (5, 1), (4, 1), (3, 1), (2, 1))
     SIGNED_SHAPES = ((4, 1), (2, 1))
 
-xnor_0, xnor_1, xnor_2 = (xnor_tile(*shape) for shape in XNOR_SHAPES)
+xnor_0, xnor_1, xnor_2, xnor_3 = (xnor_tile(*shape) for shape in XNOR_SHAPES)
 float_0, float_1, float_2, float_3, float_4 = (float_tile(*shape) for shape in FLOAT_SHAPES)
 signed_0, signed_1 = (signed_tile(*shape) for shape in SIGNED_SHAPES)

@@ -11,7 +11,7 @@ from bnn_tasks.runtime.simd.passes import UNIT
 F64S = ir.VectorType(ir.DoubleType(), LANES)
 
 
-def _read_places(context: Any, b: Any, signature: Any, args: Any) -> Any:
+def _read_places(b: Any, args: Any) -> Any:
     """(block, positions, lanes, addresses): every position's lanes from the address of its pixel."""
     block, positions, lanes, addresses = args
     step = b.mul(lanes, const(4))
@@ -21,7 +21,6 @@ def _read_places(context: Any, b: Any, signature: Any, args: Any) -> Any:
         with cgutils.for_range(b, b.udiv(lanes, const(LANES))) as u:
             offset = b.mul(u.index, const(UNIT))
             store(b, load(b, F32S, b.add(source, offset), 4), b.add(to, offset), 4)
-    return context.get_dummy_value()
 
 
 read_places = integers(4, _read_places)
@@ -51,14 +50,13 @@ def _window(first: float, join: Any, finish: Any) -> Any:
         for n, cell in enumerate(cells):
             store(b, finish(b, b.load(cell), divisor), b.add(b.add(out, offset), const(UNIT * n)), 4)
 
-    def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+    def codegen(b: Any, args: Any) -> Any:
         lanes = args[1]
         with b.if_else(b.icmp_signed("==", lanes, const(4 * LANES))) as (whole, parts):
             with whole:
                 pool(b, args, 4, const(0))
             with parts, cgutils.for_range(b, b.udiv(lanes, const(LANES))) as u:
                 pool(b, args, 1, b.mul(u.index, const(UNIT)))
-        return context.get_dummy_value()
 
     return integers(8, codegen)
 
@@ -73,7 +71,7 @@ window_max = _window(float("-inf"), _larger, lambda b, v, divisor: v)
 window_mean = _window(0.0, lambda b, total, v: b.fadd(total, v), lambda b, v, divisor: b.fdiv(v, divisor))
 
 
-def _mean(context: Any, b: Any, signature: Any, args: Any) -> Any:
+def _mean(b: Any, args: Any) -> Any:
     """(out, lanes, start, count, pixel): mean over `count` pixels, summed in float64 and rounded once."""
     out, lanes, start, count, pixel = args
     divisor = splat(b, b.sitofp(count, ir.DoubleType()), LANES)
@@ -84,13 +82,12 @@ def _mean(context: Any, b: Any, signature: Any, args: Any) -> Any:
             value = load(b, F32S, b.add(b.add(start, offset), b.mul(p.index, pixel)), 4)
             b.store(b.fadd(b.load(cell), b.fpext(value, F64S)), cell)
         store(b, b.fptrunc(b.fdiv(b.load(cell), divisor), F32S), b.add(out, offset), 4)
-    return context.get_dummy_value()
 
 
 pixels_mean = integers(5, _mean)
 
 
-def _normalized_row(context: Any, b: Any, signature: Any, args: Any) -> Any:
+def _normalized_row(b: Any, args: Any) -> Any:
     """(out, step, row, units, mean, std): 16 pixels a unit of one channel, (x - mean) / std, each `step` bytes further."""
     out, step, row, units, mean, std = args
     means, stds = (splat(b, load(b, F32, a, 4), LANES) for a in (mean, std))
@@ -100,7 +97,6 @@ def _normalized_row(context: Any, b: Any, signature: Any, args: Any) -> Any:
         for i in range(LANES):
             place = b.add(start, b.mul(step, const(i)))
             store(b, b.extract_element(values, ir.Constant(I32, i)), place, 4)
-    return context.get_dummy_value()
 
 
 normalized_row = integers(6, _normalized_row)
