@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bnn_tasks.compare.cost import Cost, timed
+from bnn_tasks.compare.cost import Cost, side_by_side
 from bnn_tasks.data import ClassificationData
 from bnn_tasks.export.trace import GraphWriter
 from bnn_tasks.export.verify import forced
@@ -116,14 +116,12 @@ def compare_classifiers(
     times: list[tuple[float, float]] = []
     drawn: list[np.ndarray] = []
     agreed = ties = traced = 0
-    for index, sample in enumerate(pictures.samples):
-        image = pictures.read(index)
-        if not times:  # the first picture also pays for the kernels' first use
-            net(image), session([image])
-        (reference, torch_ms), (found, runtime_ms) = timed(net, image), timed(lambda x: session([x])[0], image)
-        times.append((torch_ms, runtime_ms))
+    for pair in side_by_side(range(len(pictures)), pictures.read, net, lambda image: session([image])[0]):
+        index, image, reference, found = pair.item, pair.image, pair.torch, pair.runtime
+        label = pictures.samples[index].label
+        times.append(pair.milliseconds)
         for metrics, probabilities in ((of_torch, reference), (of_runtime, found.probabilities)):
-            metrics.update(_row(probabilities), torch.tensor([sample.label]))
+            metrics.update(_row(probabilities), torch.tensor([label]))
         if reference.argmax() == found.label:
             agreed += 1
         else:
@@ -131,7 +129,7 @@ def compare_classifiers(
             ties += bits
             traced += int(bits > 0 and again.argmax() == found.label)
         if index in wanted:
-            drawn.append(_drawn(image, sample.label, found.label, task.classes))
+            drawn.append(_drawn(image, label, found.label, task.classes))
     if sheet is not None:
         Path(sheet).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture_grid(drawn)).save(sheet)

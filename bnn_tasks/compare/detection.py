@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bnn_tasks.compare.cost import Cost, timed
+from bnn_tasks.compare.cost import Cost, side_by_side
 from bnn_tasks.data import DetectionData
 from bnn_tasks.data.batch import DetectionTarget
 from bnn_tasks.export.trace import GraphWriter, SignSite
@@ -155,12 +155,11 @@ def compare_detectors(
     counts = dict.fromkeys(("detections", "matched", "ties", "traced", "decided"), 0)
     times: list[tuple[float, float]] = []
     pictures: list[tuple[np.ndarray, np.ndarray]] = []
-    for target in _target(data, split):
-        image = read_image(paths[target.image_id])
-        if not times:  # the first picture also pays for the kernels' first use
-            net(image), session([image])
-        (reference, torch_ms), (found, runtime_ms) = timed(net, image), timed(lambda x: session([x])[0], image)
-        times.append((torch_ms, runtime_ms))
+    for pair in side_by_side(
+        _target(data, split), lambda target: read_image(paths[target.image_id]), net, lambda image: session([image])[0]
+    ):
+        target, image, reference, found = pair.item, pair.image, pair.torch, pair.runtime
+        times.append(pair.milliseconds)
         for metrics, result in ((of_torch, reference), (of_runtime, found)):
             metrics.update(ImageDetections(target, result.boxes, result.scores, result.labels))
         missing = unmatched(reference, found)
