@@ -103,9 +103,8 @@ def test_a_cache_of_another_processor(tmp_path, net, native):
     shutil.copytree(here, tmp_path / "cache" / here.name)
     mine = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     haswell = {**mine, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
-    width, said = compare(tmp_path, net, native, **haswell)
+    width, _ = compare(tmp_path, net, native, **haswell)
     assert width == 32
-    assert "compiling kernels" in said
     for environment in (mine, haswell):
         assert "compiling kernels" not in compare(tmp_path, net, native, **environment)[1]
 

@@ -11,10 +11,11 @@ from bnn_tasks.runtime.ops.shape import nearest
 from bnn_tasks.runtime.plan import node_tensors
 from bnn_tasks.runtime.program import borders
 from bnn_tasks.runtime.program.epilogue import Epilogue
-from bnn_tasks.runtime.program.fuse import LAYERS, BitPoolStep, FusedStep, extent
+from bnn_tasks.runtime.program.fuse import LAYERS
 from bnn_tasks.runtime.program.layers import Windows, encode_layer, kernel_of
 from bnn_tasks.runtime.program.layout import Layout
 from bnn_tasks.runtime.program.memory import round_up
+from bnn_tasks.runtime.program.steps import BitPoolStep, FusedStep, extent
 from bnn_tasks.runtime.program.store import Store
 from bnn_tasks.runtime.program.table import Cell, Table
 from bnn_tasks.runtime.program.tiling import share_blocks

@@ -9,9 +9,9 @@ from bnn_tasks.runtime.kinds import Kind, words
 from bnn_tasks.runtime.plan import node_tensors, prepare_key
 from bnn_tasks.runtime.program import weights
 from bnn_tasks.runtime.program.borders import Borders
-from bnn_tasks.runtime.program.fuse import FusedStep, extent
 from bnn_tasks.runtime.program.layout import Layout
 from bnn_tasks.runtime.program.merge import Pass, merged
+from bnn_tasks.runtime.program.steps import FusedStep, extent
 from bnn_tasks.runtime.program.store import Store
 from bnn_tasks.runtime.program.table import Cell, Table
 from bnn_tasks.runtime.simd import record as r

@@ -13,8 +13,9 @@ from bnn_tasks.runtime.kinds import Kind
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.ops.base import Context
 from bnn_tasks.runtime.prepared import Prepared
+from bnn_tasks.runtime.program.compile import compile_program, compile_sums
 from bnn_tasks.runtime.program.memory import aligned
-from bnn_tasks.runtime.program.program import Lone, Program, Run, compile_program, compile_sums
+from bnn_tasks.runtime.program.program import Lone, Program, Run
 from bnn_tasks.runtime.program.store import Store
 from bnn_tasks.runtime.program.threads import Crew
 from bnn_tasks.runtime.simd import record as r

@@ -11,8 +11,8 @@ from bnn_tasks.runtime.layouts import signs_to_bits
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.plan import node_tensors
 from bnn_tasks.runtime.program.executor import Executor
-from bnn_tasks.runtime.program.fuse import BitPoolStep, FusedStep
 from bnn_tasks.runtime.program.program import Lone, Program, Run
+from bnn_tasks.runtime.program.steps import BitPoolStep, FusedStep
 from bnn_tasks.runtime.session import Session
 from bnn_tasks.runtime.simd.peak import fma_peak, popcount_peak
 
