@@ -9,8 +9,8 @@ from bnn_tasks.runtime.format import Graph
 from bnn_tasks.runtime.plan import infer_kinds
 from bnn_tasks.runtime.program import fuse
 from bnn_tasks.runtime.program.fuse import Fuser
-from bnn_tasks.runtime.program.steps import FusedStep
 from bnn_tasks.runtime.program.merge import merged
+from bnn_tasks.runtime.program.steps import FusedStep
 from bnn_tasks.runtime.simd import record as r
 
 C = 64

@@ -114,3 +114,16 @@ def test_nothing_found():
                           1, 0.5, 10, 0.5, 10, (50, 50))  # fmt: skip
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1e-30, 1e-6, 0.05, 0.5, 0.999, 0.99999988, 0.99999994, 1.0])
+def test_every_score_above_the_threshold_is_a_candidate(threshold):
+    """Only logits near the threshold or above get a sigmoid; which ones count is for the sigmoid to say."""
+    rng = np.random.default_rng(0)
+    logits = np.concatenate([rng.uniform(-90, 25, 3000), rng.uniform(13, 19, 3000), [np.inf, -np.inf, 0.0]])
+    logits = logits.astype(np.float32).reshape(1, -1, 1)
+    with np.errstate(over="ignore"):
+        scores = np.float32(1) / (np.float32(1) + np.exp(-logits.reshape(-1)))
+    boxes = np.tile(np.array([[0, 0, 1, 1]], np.float32), (scores.size, 1))
+    found = detection.nms(boxes, [logits], 1, threshold, scores.size, 1.0, scores.size, (1, 1))
+    np.testing.assert_array_equal(found.scores, np.sort(scores[scores > np.float32(threshold)])[::-1])

@@ -54,6 +54,7 @@ class Op:
         produces: what each output is.
         layer: whether it is a convolution or linear layer, which profiles list.
         binary: whether its multiply-adds are XNOR and popcount.
+        constant: whether the outputs follow from the inputs' shapes alone.
     """
 
     attrs: ClassVar[Mapping[str, Attr]] = {}
@@ -63,6 +64,7 @@ class Op:
     produces: ClassVar[tuple[str, ...]] = ("y",)
     layer: ClassVar[bool] = False
     binary: ClassVar[bool] = False
+    constant: ClassVar[bool] = False
 
     def check(self, attrs: Attrs, tensors: Tensors) -> None:
         """Raise GraphError where attributes and tensors, each legal alone, do not fit each other."""

@@ -49,6 +49,7 @@ class Anchors(Op):
     attrs: ClassVar = {"strides": Many(Many(Real(1 / 1024, 8192), 2, 2), 1, MAX_LEVELS)}
     roles: ClassVar = {"base": Role("float32", 3)}
     arity = (1, MAX_LEVELS)
+    constant = True
 
     def check(self, attrs: Attrs, tensors: Tensors) -> None:
         """A stride and a set of boxes for each level."""

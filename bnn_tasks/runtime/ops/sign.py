@@ -55,6 +55,8 @@ class Sign(_Bits):
 class Ones(_Bits):
     """Every bit +1, whatever x is: the plane A_0 of a {0, 1} or shifted activation; only the input's shape matters."""
 
+    constant = True
+
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Fill up to the tail bits, which are 0."""
         x, groups = inputs[0], attrs["groups"]

@@ -147,10 +147,14 @@ class Executor:
         """Run a node by its reference operation; seconds that it took."""
         node = item.node
         begin = time.perf_counter()
-        try:
-            made = OPS[node.op].run([value(v) for v in node.inputs], node.attrs, self.prepared.of(node), context)
-        except GraphError as error:
-            raise GraphError(f"node `{node.name}` ({node.op}): {error}") from error
+        made = program.constants.get(node.name)
+        if made is None:
+            try:
+                made = OPS[node.op].run([value(v) for v in node.inputs], node.attrs, self.prepared.of(node), context)
+            except GraphError as error:
+                raise GraphError(f"node `{node.name}` ({node.op}): {error}") from error
+            if OPS[node.op].constant:
+                program.constants[node.name] = made
         for name, array in zip(node.outputs, made, strict=True):
             if name in item.stored:
                 program.view(self._arena, name)[...] = array

@@ -1,7 +1,7 @@
 """A graph at one input size, compiled to steps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Program:
         steps: the table; its first row reads the image.
         labels: what each row does; None for the image.
         rows: what each row was made of; None for the image.
+        constants: values of lone nodes that follow from shapes alone, once they have run.
     """
 
     items: list[Run | Lone]
@@ -61,6 +62,7 @@ class Program:
     steps: Table
     labels: list[FusedStep | BitPoolStep | None]
     rows: list[Encoded | None]
+    constants: dict[str, list[np.ndarray]] = field(default_factory=dict)
     _bound: tuple[int, np.ndarray, list[np.ndarray]] | None = None
 
     def bind(self, arena: int) -> np.ndarray:
