@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from graphs import GEOMETRY, floats, node, pack_weight, signs
+from graphs import GEOMETRY, floats, node, open_graph, pack_weight, signs
 from program_cases import needs_kernels, open_engine
 
 from bnn_tasks.runtime.format import Graph
+from bnn_tasks.runtime.kinds import BitMap, FloatMap
+from bnn_tasks.runtime.layouts import bits_to_signs
 from bnn_tasks.runtime.plan import infer_kinds
 from bnn_tasks.runtime.program import fuse
 from bnn_tasks.runtime.program.fuse import Fuser
@@ -169,6 +171,23 @@ def test_a_large_map_that_is_only_pooled_is_not_written(monkeypatch):
     assert steps_of(nodes, "y") == [("c n p y", "y")]
     assert steps_of(nodes, "n", "y") == [("c n", "n"), ("p y", "y")]
     assert steps_of([*nodes, sign("b", "n"), binary("z", "b")], "y", "z")[0] == ("c n b", "b n")
+
+
+@needs_kernels
+@pytest.mark.parametrize("side", [41, 101])
+def test_a_kernel_with_many_kinds_of_border(tmp_path, side):
+    """Their table would grow with the fourth power of the kernel; such a layer runs by its reference operation."""
+    rng = np.random.default_rng(0)
+    attrs = {"channels": 1, "kernel": [side, side], **GEOMETRY, "padding": [side // 2] * 2, "pad_value": 0}
+    nodes = (sign("b", "images"), node("y", "binary_conv2d", "b", attrs, weight="w"))
+    weight = {"w": pack_weight(signs(rng, 2, 1, side, side))}
+    session = open_graph(tmp_path, Graph(nodes, "y", channels=1), weight)
+    assert fuse.few_borders(nodes[1], FloatMap(2, 50, 50)) == (side == 41)
+    image = floats(rng, 50, 50, 1)
+    expected = session.engine.run_by_node(image, ["b", "y"])
+    np.testing.assert_array_equal(session.engine.run(image, ["y"])["y"], expected["y"])
+    given = bits_to_signs(expected["b"], BitMap(1, 1, 50, 50))
+    np.testing.assert_array_equal(session.accumulate("y", given), expected["y"].transpose(2, 0, 1))
 
 
 # Passes.

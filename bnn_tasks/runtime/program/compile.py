@@ -135,7 +135,7 @@ def _overwritten(step: AnyStep, kinds: Mapping[str, Kind]) -> tuple[str, str] | 
 def compile_sums(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind, store: Store, threads: int) -> Program:
     """One binary layer, from packed signs to its integer sums, int32 in the place of its real output."""
     (x, *_), (y,) = node.inputs, node.outputs
-    kinds: dict[str, Kind] = {x: kind, y: _sums_kind(node, tensors, kind)}
+    kinds: dict[str, Kind] = {x: kind, y: sums_kind(node, tensors, kind)}
     offset = round_up(_nbytes(kinds[x]))
     places = {x: InArena(0), y: InArena(offset)}
     step = FusedStep(None, [node], [("node", node, y), ("sums", None, y)], {node.name: [x]})
@@ -147,7 +147,8 @@ def compile_sums(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind, stor
     return Program([], kinds, places, {}, total, scratch, stride, threads, table, [step], [encoded])
 
 
-def _sums_kind(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind) -> Kind:
+def sums_kind(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind) -> Kind:
+    """Kind of a binary layer's real output for packed signs of a kind, which its sums have the shape of."""
     roles = node_tensors(node, dict(tensors))
     attrs = {name: value for name, value in node.attrs.items() if name != "out_groups"}
     (made,) = OPS[node.op].infer([kind], attrs, {"weight": roles["weight"]})

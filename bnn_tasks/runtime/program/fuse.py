@@ -8,6 +8,7 @@ from bnn_tasks.runtime.graph import Graph, Node
 from bnn_tasks.runtime.kinds import WORD, BitMap, FloatMap, Kind, Vector
 from bnn_tasks.runtime.plan import schedule
 from bnn_tasks.runtime.program.steps import AnyStep, BitPoolStep, FusedStep, LoneNode, extent
+from bnn_tasks.runtime.simd import record as r
 from bnn_tasks.runtime.simd.ir import LANES
 
 LAYERS = frozenset(
@@ -19,12 +20,20 @@ JOINING = frozenset({"add", "multiply", "scale_map", "weighted_sum"})
 ALIASES = frozenset({"flatten"})
 MONOTONE = frozenset({"scale_shift", "hardtanh", "relu"})  # in every channel, rising or falling
 POOLS = frozenset({"max_pool2d", "avg_pool2d"})
+BORDER_CELLS = 1 << 24  # of the table of what accumulators start from; a 7 × 7 kernel has 225 rows at most
 POOLED_BYTES = 1 << 19  # a smaller map stays in a core's level-2 cache
 
 
 def packs_whole_words(channels: int, groups: int) -> bool:
     """Whether the packed form of several groups is that of one."""
     return groups == 1 or channels // groups % WORD == 0
+
+
+def few_borders(node: Node, made: Kind) -> bool:
+    """Whether the table of what a binary convolution's accumulators start from keeps to `BORDER_CELLS`."""
+    (kh, kw), (channels, height, width) = node.attrs["kernel"], extent(made)
+    borders = min(height, 2 * kh + 1) * min(width, 2 * kw + 1)
+    return borders * max(channels + r.MAX_LANES, kh * kw) <= BORDER_CELLS
 
 
 class Fuser:
@@ -114,13 +123,16 @@ class Fuser:
         return int(node.attrs.get("groups", 1)) if node.op in LAYERS else 1
 
     def _can_be_root(self, node: Node) -> bool:
-        """Everything but thresholds whose bits do not fall on whole units."""
-        if node.op in LAYERS and "threshold" in node.tensors:
-            channels = self.tensors[node.tensors["weight"]].shape[0]
+        """Everything but thresholds whose bits do not fall on whole units, and kernels with too many kinds of border."""
+        if node.op not in LAYERS:
+            return True
+        channels = self.tensors[node.tensors["weight"]].shape[0]
+        if "threshold" in node.tensors:
             groups = self._groups(node)
             aligned = groups == 1 or channels // groups % LANES == 0
-            return aligned and packs_whole_words(channels, int(node.attrs.get("out_groups", 1)))
-        return True
+            if not aligned or not packs_whole_words(channels, int(node.attrs.get("out_groups", 1))):
+                return False
+        return node.op != "binary_conv2d" or few_borders(node, self.kinds[node.outputs[0]])
 
     def _can_pack(self, node: Node, groups: int) -> bool:
         channels = extent(self.kinds[node.inputs[0]])[0]
