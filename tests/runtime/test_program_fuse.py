@@ -229,6 +229,12 @@ def test_merged(passes, expected):
     assert merged(passes, whole=True) == expected
 
 
+def test_a_last_word_that_goes_on_behind_the_last_block_is_cleared():
+    finish = (r.FINISH, END)
+    assert merged([PACK, WRITE], whole=True, tail=True) == [finish, (r.CLEAR_UNITS, PACK[1][:2])]
+    assert merged([PACK], whole=True, tail=True) == [PACK]
+
+
 def test_the_ends_of_partial_blocks_stay_apart():
     passes = [COUNTED, SCALE_SHIFT, ADD, PRELU, PACK, WRITE]
     assert merged(passes, whole=False) == [TAKEN, ADD, PRELU, PACK, WRITE]

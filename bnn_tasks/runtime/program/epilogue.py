@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bnn_tasks.runtime.graph import Node
-from bnn_tasks.runtime.kinds import Kind, words
+from bnn_tasks.runtime.kinds import WORD, Kind, words
 from bnn_tasks.runtime.plan import node_tensors, prepare_key
 from bnn_tasks.runtime.program import weights
 from bnn_tasks.runtime.program.borders import Borders
@@ -54,7 +54,7 @@ class Epilogue:
     def table(self) -> Table:
         """The passes, merged where one does for several."""
         out = Table(r.PASS_CELLS)
-        for kind, cells in merged(self._passes, self.layout.whole):
+        for kind, cells in merged(self._passes, self.layout.whole, self.layout.channels % WORD != 0):
             out.add([kind, *cells])
         return out
 

@@ -51,8 +51,8 @@ class Layout:
 
     @property
     def whole(self) -> bool:
-        """Whether every lane is a channel, and bits end with a word."""
-        return self.channels % (self.groups * self.lanes) == 0 and self.channels % WORD == 0
+        """Whether every lane is a channel."""
+        return self.channels % (self.groups * self.lanes) == 0
 
     def values(self, store: Store, given: np.ndarray, neutral: float) -> np.ndarray:
         """Values of the channels, (O), (1) for all alike, or (n, O), lane by lane."""

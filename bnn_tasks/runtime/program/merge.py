@@ -15,7 +15,7 @@ FINISHES = (
 )
 
 
-def merged(passes: list[Pass], whole: bool) -> list[Pass]:
+def merged(passes: list[Pass], whole: bool, tail: bool = False) -> list[Pass]:
     """The same passes, fewer.
 
     A layer's sums take a BatchNorm that follows along; the end of a layer, where the same value is packed and written,
@@ -23,7 +23,8 @@ def merged(passes: list[Pass], whole: bool) -> list[Pass]:
 
     Args:
         passes: in order.
-        whole: whether the lanes of all blocks are channels, and the bits of all blocks fill words.
+        whole: whether the lanes of all blocks are channels.
+        tail: whether the last word of bits goes on behind the last block.
     """
     out = list(passes)
     kinds = [kind for kind, _ in out]
@@ -39,5 +40,6 @@ def merged(passes: list[Pass], whole: bool) -> list[Pass]:
         if start >= 0 and tuple(kinds[start:-2]) == pattern:
             cells = [cell for kind, own in out[start:-2] for cell in (own[:1] if kind == r.ADD_MAP else own)]
             (_, pack), (_, write) = out[-2:]
-            return [*out[:start], (finish, (*cells, *write, *pack))]
+            end = [(r.CLEAR_UNITS, pack[:2])] if tail else []
+            return [*out[:start], (finish, (*cells, *write, *pack)), *end]
     return out

@@ -3,9 +3,11 @@
 from bnn_tasks.runtime.jit import kernel
 from bnn_tasks.runtime.simd import record as r
 from bnn_tasks.runtime.simd.cells import cell
+from bnn_tasks.runtime.simd.ir import LANES
 from bnn_tasks.runtime.simd.passes import (
     add_map,
     add_scaled_map,
+    clear_units,
     clip,
     clip_below,
     counted,
@@ -111,6 +113,8 @@ def epilogue(step: int, first: int, n: int, row: int, made: int, block: int) -> 
             write(block, n, lanes, place + made, b, valid)
         elif kind == r.WRITE_SUMS:
             write_sums(block, n, lanes, a + lane, b + 4 * first, c + first * d + 4 * channel, d)
+        elif kind == r.CLEAR_UNITS:
+            clear_units(n, a + first * b + (channel + valid) // 8, b, units - lanes // LANES)
         elif kind == r.PACK:
             nans += pack(block, n, lanes, a + first * b + channel // 8, b, valid, units, c + lane)
         elif kind == r.PACK_SUMS:

@@ -243,6 +243,18 @@ def _pack_sums(b: Any, args: Any) -> Any:
 pack_sums = integers(9, _pack_sums)
 
 
+def _clear_units(b: Any, args: Any) -> Any:
+    """(positions, out, pixel, count): no bits in `count` units of 2 bytes of every position."""
+    positions, out, pixel, count = args
+    with cgutils.for_range(b, positions) as p:
+        start = b.add(out, b.mul(p.index, pixel))
+        with cgutils.for_range(b, count) as u:
+            store(b, ir.Constant(I16, 0), b.add(start, b.mul(u.index, const(2))), 2)
+
+
+clear_units = integers(4, _clear_units)
+
+
 def _finish(counts: bool, adds: bool, bends: bool) -> Any:
     """The end of a layer in one pass: [sums scaled,] [+ a map,] [PReLU,] written to a map and, signs taken, as bits.
 

@@ -96,12 +96,13 @@ PASS_CELLS = 20
     PACK,  # bits, pixel, thresholds
     PACK_SUMS,  # bits, pixel, thresholds, flips
     WRITE_SUMS,  # bases, classes, map, pixel
+    CLEAR_UNITS,  # bits, pixel: what is left of the last word
     FINISH,  # map, pixel, bits, bit pixel, thresholds
     FINISH_ADD,  # other map; then as FINISH
     FINISH_ADD_PRELU,  # other map; shift_in, slope, slope_above, shift_out; then as FINISH
     FINISH_COUNTED_ADD,  # bases, classes, scales, factors, summands; then as FINISH_ADD
     FINISH_COUNTED_ADD_PRELU,  # bases, classes, scales, factors, summands; then as FINISH_ADD_PRELU
-) = range(22)
+) = range(23)
 
 # Scratch of a thread.
 MAX_CHUNK = 112
