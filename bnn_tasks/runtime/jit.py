@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,16 @@ def _sources() -> str:
 def cache_folder() -> str:
     """A folder for these sources: in NUMBA_CACHE_DIR where set, else in `bnn_tasks` in the user's cache folder.
 
-    The user's cache folder follows the XDG base directory rule. Numba keeps apart what it compiled for other machines.
+    The user's cache folder follows the XDG base directory rule; without a home it is the system's folder for temporary
+    files. Numba keeps apart what it compiled for other machines.
     """
-    user = os.environ.get("XDG_CACHE_HOME") or str(Path("~").expanduser() / ".cache")
-    return str(Path(_numba.CACHE_DIR or Path(user) / "bnn_tasks") / _sources())
+    chosen = _numba.CACHE_DIR or os.environ.get("XDG_CACHE_HOME")
+    if chosen is None:
+        try:
+            chosen = str(Path("~").expanduser() / ".cache")
+        except RuntimeError:
+            chosen = tempfile.gettempdir()
+    return str((Path(chosen) if _numba.CACHE_DIR else Path(chosen) / "bnn_tasks") / _sources())
 
 
 def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -52,13 +59,44 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         previous = _numba.CACHE_DIR
         _numba.CACHE_DIR = folder
         try:
-            return numba.njit(cache=True, error_model="numpy", **options)(function)
+            return _forgiving(numba.njit(cache=True, error_model="numpy", **options)(function))
         except RuntimeError:  # "no locator available": the sources lie in no folder
             return numba.njit(error_model="numpy", **options)(function)
         finally:
             _numba.CACHE_DIR = previous
 
     return decorate
+
+
+def _forgiving(dispatcher: Any) -> Any:
+    """Let a kernel be compiled anew where its cached code is damaged, and do without a cache that is full."""
+    if _numba.DISABLE_JIT:  # it is the function as it was
+        return dispatcher
+    kept = dispatcher._cache
+    load, save = kept.load_overload, kept.save_overload
+
+    def load_overload(*arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        except Exception as error:
+            _complain("read", error)
+            with suppress(Exception):
+                kept.flush()
+            return None
+
+    def save_overload(*arguments: Any) -> None:
+        try:
+            save(*arguments)
+        except Exception as error:
+            _complain("write", error)
+
+    kept.load_overload, kept.save_overload = load_overload, save_overload
+    return dispatcher
+
+
+@cache
+def _complain(verb: str, error: Exception) -> None:
+    logger.warning("cannot %s compiled kernels in %s (%s); compiling them in this process", verb, cache_folder(), error)
 
 
 @cache

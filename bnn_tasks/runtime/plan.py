@@ -127,7 +127,11 @@ def make_plan(graph: Graph, tensors: dict[str, np.ndarray], height: int, width: 
         TooSmallError: a map would shrink to nothing.
         GraphError: a side is out of range, something does not fit, or the size needs more than `MAX_LIVE_BYTES` or `MAX_WORK`.
     """
-    if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE:
+    if (
+        type(height) is not int
+        or type(width) is not int
+        or not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE
+    ):
         raise GraphError(f"Expected input sides in [1, {MAX_SIDE}] px, but got {height}×{width}.")
     kinds = infer_kinds(graph, tensors, height, width)
     work = 0

@@ -47,6 +47,10 @@ class Session:
         self.outputs = tuple(dict.fromkeys(leaves(self.graph.outputs)))
         self._check_classes()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what opens it anew: another process has threads and memory of its own."""
+        return Session, (self.path, self.threads)
+
     def _check_classes(self) -> None:
         """Every probability has a name; the schema cannot know how many there are."""
         value, resize = self.graph.probabilities, self.resize
@@ -107,6 +111,7 @@ class Session:
         resize = self.resize
         if not self.graph.results or resize is None:
             raise ValueError(f"{self.path}: Expected a detector or a classifier, but it is neither; use `forward`.")
+        images = list(images)  # an iterator is read once
         for index, image in enumerate(images):
             _check_image(index, image)
         found: list[Any] = []
@@ -196,6 +201,7 @@ class Session:
         if size is None and self.graph.resize is None:
             raise ValueError(f"{self.path}: Expected `size`, since the artifact declares none.")
         height, width = size if size is not None else self.graph.resize["sizes"][0]  # type: ignore[index]
+        self.plan(height, width)
         image = np.zeros((height, width, self.graph.channels), np.float32)
         self.engine.run(image, self.outputs)
         self.engine.run(image, self.graph.results)

@@ -182,12 +182,24 @@ def test_a_kernel_with_many_kinds_of_border(tmp_path, side):
     nodes = (sign("b", "images"), node("y", "binary_conv2d", "b", attrs, weight="w"))
     weight = {"w": pack_weight(signs(rng, 2, 1, side, side))}
     session = open_graph(tmp_path, Graph(nodes, "y", channels=1), weight)
-    assert fuse.few_borders(nodes[1], FloatMap(2, 50, 50)) == (side == 41)
+    assert fuse.has_kernel(nodes[1], weight, BitMap(1, 1, 50, 50), FloatMap(2, 50, 50)) == (side == 41)
     image = floats(rng, 50, 50, 1)
     expected = session.engine.run_by_node(image, ["b", "y"])
     np.testing.assert_array_equal(session.engine.run(image, ["y"])["y"], expected["y"])
     given = bits_to_signs(expected["b"], BitMap(1, 1, 50, 50))
     np.testing.assert_array_equal(session.accumulate("y", given), expected["y"].transpose(2, 0, 1))
+
+
+@needs_kernels
+def test_names_of_a_file_never_meet_those_of_fused_steps(tmp_path):
+    nodes = (node("c", "conv2d", "images", GEOMETRY, weight="real"), node("p", "max_pool2d", "c", POOL), sign("s", "p"),
+             binary("y", "s"), node("s before p", "relu", "c"))  # fmt: skip
+    tensors = tensors_of(nodes)
+    engine = open_engine(graph_of(nodes, "y"), tensors)
+    image = floats(np.random.default_rng(0), 12, 9, C)
+    made, expected = engine.run(image, ["y", "s before p"]), engine.run_by_node(image, ["y", "s before p"])
+    for name, value in expected.items():
+        np.testing.assert_allclose(made[name], value, rtol=1e-5, atol=1e-4)
 
 
 # Passes.

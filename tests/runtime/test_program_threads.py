@@ -239,3 +239,46 @@ def test_an_interrupt_when_helpers_have_begun(tmp_path, monkeypatch):
         return all(np.array_equal(session.forward(y)["logits"], expected) for _ in range(3))
 
     assert in_child(work, seconds=10) == 0
+
+
+def test_a_helper_that_fails_is_an_error_of_the_call(tmp_path, monkeypatch):
+    """As where its thread cannot compile: the caller must not wait for it."""
+    x = image_of()
+    run_steps = threads_module.run_steps
+
+    def failing(*arguments):
+        if threading.current_thread() is not threading.main_thread():
+            raise OSError("no space left on device")
+        return run_steps(*arguments)
+
+    def work():
+        session = open_graph(tmp_path, *tiny_net(), threads=2)
+        expected = session.forward(x)["logits"]
+        with monkeypatch.context() as patch:
+            patch.setattr(threads_module, "run_steps", failing)
+            with pytest.raises(OSError, match="no space left"):
+                session.forward(x)
+        return np.array_equal(session.forward(x)["logits"], expected)
+
+    assert in_child(work, seconds=10) == 0
+
+
+def test_an_interrupt_while_helpers_start_leaves_none(tmp_path, monkeypatch):
+    session = open_graph(tmp_path, *tiny_net(), threads=2)
+    before = set(threading.enumerate())
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        start(thread)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                session.forward(image_of())
+    deadline = time.monotonic() + 5
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) == before
+    assert np.isfinite(session.forward(image_of())["logits"]).all()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numba
@@ -113,6 +114,48 @@ def test_kernels_work_where_numba_finds_no_folder_at_all(monkeypatch):
     half = jit.kernel()(_half)
     assert half(3.0) == 1.5
     assert before == numba.config.CACHE_DIR
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    if numba.config.DISABLE_JIT:
+        pytest.skip("NUMBA_DISABLE_JIT is set: nothing is compiled")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    jit._complain.cache_clear()
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data[::-1]])
+def test_damaged_cache_files_are_compiled_over(empty_cache, caplog, suffix, damage):
+    assert jit.kernel()(_half)(3.0) == 1.5
+    (path,) = empty_cache.rglob(f"*.{suffix}")
+    path.write_bytes(damage(path.read_bytes()))
+    assert jit.kernel()(_half)(3.0) == 1.5
+    assert "cannot read compiled kernels" in caplog.text
+    assert str(empty_cache) in caplog.text
+    again = jit.kernel()(_half)
+    assert again(3.0) == 1.5
+    assert sum(again.stats.cache_hits.values()) == 1
+
+
+def test_a_full_disk_costs_the_cache_only(empty_cache, monkeypatch, caplog):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
+    assert jit.kernel()(_half)(3.0) == 1.5
+    assert "cannot write compiled kernels" in caplog.text
+
+
+def test_without_a_home_the_cache_is_temporary(monkeypatch):
+    def homeless(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert Path(tempfile.gettempdir()) in Path(jit.cache_folder()).parents
 
 
 def _half(x):

@@ -1,5 +1,8 @@
 """Sessions: sizes, batches, images, threads, memory."""
 
+import pickle
+import tracemalloc
+
 import numba
 import numpy as np
 import pytest
@@ -225,3 +228,38 @@ def test_shared_weights_are_prepared_once(tmp_path):
     session = open_graph(tmp_path, graph, {"w": pack_weight(signs(rng, 64, 64, 3, 3))})
     assert session.peak_bytes == 64 * 9 * 8 + 64 * 8  # one word a tap and output, and the epilogue's constants
     assert session.forward(floats(rng, 1, 64, 5, 5)).shape == (1, 64, 5, 5)
+
+
+def test_images_may_come_from_an_iterator(detector):
+    images = [np.full((20, 30, 3), 90, np.uint8)] * 2
+    assert len(detector(iter(images))) == 2
+
+
+def test_sizes_are_checked_before_anything_is_made(net):
+    for size in ((10**7, 10**7), (32.5, 32), (True, 32)):
+        with pytest.raises(ValueError, match="input sides"):
+            net.plan(*size)
+        with pytest.raises(ValueError, match="input sides"):
+            net.warm_up(size)
+
+
+def test_a_pickled_session_is_opened_anew(net):
+    copy = pickle.loads(pickle.dumps(net))
+    x = np.random.default_rng(0).random((1, 3, 9, 14), np.float32)
+    np.testing.assert_array_equal(copy.forward(x)["logits"], net.forward(x)["logits"])
+
+
+def test_windows_far_larger_than_the_map_take_no_memory(tmp_path):
+    """2049 × 2049 pixels of padding around one pixel; nine taps, one of them inside."""
+    attrs = {**GEOMETRY, "padding": [1024, 1024], "dilation": [1024, 1024]}
+    weight = floats(np.random.default_rng(0), 2, 64, 3, 3)
+    session = open_graph(
+        tmp_path, Graph((node("y", "conv2d", "images", attrs, weight="w"),), "y", channels=64), {"w": weight}
+    )
+    x = floats(np.random.default_rng(1), 1, 64, 1, 1)
+    tracemalloc.start()
+    y = session.forward(x)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(y[0, :, 0, 0], weight[:, :, 1, 1] @ x[0, :, 0, 0], rtol=1e-4, atol=1e-4)
+    assert peak < 1 << 25

@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.graph import Graph, Node
 from bnn_tasks.runtime.kinds import FloatMap, Kind
 from bnn_tasks.runtime.ops import OPS
-from bnn_tasks.runtime.plan import node_tensors
+from bnn_tasks.runtime.plan import MAX_LIVE_BYTES, node_tensors
 from bnn_tasks.runtime.program.encode import Encoded, Encoder
 from bnn_tasks.runtime.program.fuse import Fuser
 from bnn_tasks.runtime.program.memory import place_values, round_up
-from bnn_tasks.runtime.program.program import FIXED, Lone, Program, Run
-from bnn_tasks.runtime.program.steps import AnyStep, BitPoolStep, FusedStep, LoneNode
+from bnn_tasks.runtime.program.program import Lone, Program, Run
+from bnn_tasks.runtime.program.steps import FIXED, AnyStep, BitPoolStep, FusedStep, LoneNode
 from bnn_tasks.runtime.program.store import Store
 from bnn_tasks.runtime.program.table import InArena, Table
 from bnn_tasks.runtime.simd import record as r
@@ -36,6 +37,9 @@ def compile_program(
         wanted: values that must lie in memory at the end.
         store: of the file.
         threads: that will run it.
+
+    Raises:
+        GraphError: values and scratch do not keep to `MAX_LIVE_BYTES`.
     """
     fuser = Fuser(graph, tensors, kinds, wanted)
     steps, kinds = fuser.steps(), fuser.kinds
@@ -66,6 +70,10 @@ def compile_program(
         rows.append(encoded)
         labels.append(step)
     scratch_bytes = round_up(r.GATHERED + gathered)
+    if total + threads * scratch_bytes > MAX_LIVE_BYTES:
+        raise GraphError(
+            f"This input size needs {total + threads * scratch_bytes} bytes; the limit is {MAX_LIVE_BYTES}."
+        )
     return Program(
         items,
         kinds,

@@ -13,9 +13,10 @@ from bnn_tasks.runtime.kinds import Kind
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.ops.base import Context
 from bnn_tasks.runtime.ops.binary import BinaryLayer
+from bnn_tasks.runtime.plan import node_tensors
 from bnn_tasks.runtime.prepared import Prepared
 from bnn_tasks.runtime.program.compile import compile_program, compile_sums, sums_kind
-from bnn_tasks.runtime.program.fuse import few_borders
+from bnn_tasks.runtime.program.fuse import has_kernel
 from bnn_tasks.runtime.program.memory import aligned
 from bnn_tasks.runtime.program.program import Lone, Program, Run
 from bnn_tasks.runtime.program.store import Store
@@ -80,7 +81,7 @@ class Executor:
             kind: of `bits`.
             seconds: takes the time of the kernels alone.
         """
-        if node.op == "binary_conv2d" and not few_borders(node, sums_kind(node, self.tensors, kind)):
+        if not has_kernel(node, node_tensors(node, dict(self.tensors)), kind, sums_kind(node, self.tensors, kind)):
             op = OPS[node.op]
             assert isinstance(op, BinaryLayer)
             return op.accumulate(bits, node.attrs, self.prepared.of(node))

@@ -6,8 +6,10 @@ import numpy as np
 
 from bnn_tasks.runtime.graph import Graph, Node
 from bnn_tasks.runtime.kinds import WORD, BitMap, FloatMap, Kind, Vector
-from bnn_tasks.runtime.plan import schedule
-from bnn_tasks.runtime.program.steps import AnyStep, BitPoolStep, FusedStep, LoneNode, extent
+from bnn_tasks.runtime.plan import node_tensors, schedule
+from bnn_tasks.runtime.program.layers import Windows, kernel_of
+from bnn_tasks.runtime.program.steps import FIXED, AnyStep, BitPoolStep, FusedStep, LoneNode, extent
+from bnn_tasks.runtime.program.tiling import POSITIONS
 from bnn_tasks.runtime.simd import record as r
 from bnn_tasks.runtime.simd.ir import LANES
 
@@ -21,6 +23,7 @@ ALIASES = frozenset({"flatten"})
 MONOTONE = frozenset({"scale_shift", "hardtanh", "relu"})  # in every channel, rising or falling
 POOLS = frozenset({"max_pool2d", "avg_pool2d"})
 BORDER_CELLS = 1 << 24  # of the table of what accumulators start from; a 7 × 7 kernel has 225 rows at most
+GATHERED_BYTES = 1 << 26  # of a chunk's windows
 POOLED_BYTES = 1 << 19  # a smaller map stays in a core's level-2 cache
 
 
@@ -29,11 +32,27 @@ def packs_whole_words(channels: int, groups: int) -> bool:
     return groups == 1 or channels // groups % WORD == 0
 
 
-def few_borders(node: Node, made: Kind) -> bool:
-    """Whether the table of what a binary convolution's accumulators start from keeps to `BORDER_CELLS`."""
-    (kh, kw), (channels, height, width) = node.attrs["kernel"], extent(made)
+def has_kernel(node: Node, tensors: Mapping[str, np.ndarray], source: Kind, made: Kind) -> bool:
+    """Whether a layer's gathered windows and borders keep to `GATHERED_BYTES` and `BORDER_CELLS`: all but odd ones do.
+
+    Args:
+        node: the layer.
+        tensors: its own.
+        source: kind of its input.
+        made: kind of its output.
+    """
+    assert isinstance(source, FIXED)
+    _, in_height, in_width = extent(source)
+    channels, height, width = extent(made)
+    windows = Windows.of(node, (in_height, in_width), kernel_of(node, tensors))
+    if windows.padding == (0, 0):
+        return True
+    rows, columns = windows.reach(min(height, max(1, POSITIONS // width)), min(width, POSITIONS))
+    if rows * columns * (source.nbytes // (in_height * in_width)) > GATHERED_BYTES:
+        return False
+    kh, kw = windows.kernel
     borders = min(height, 2 * kh + 1) * min(width, 2 * kw + 1)
-    return borders * max(channels + r.MAX_LANES, kh * kw) <= BORDER_CELLS
+    return node.op != "binary_conv2d" or borders * max(channels + r.MAX_LANES, kh * kw) <= BORDER_CELLS
 
 
 class Fuser:
@@ -123,7 +142,7 @@ class Fuser:
         return int(node.attrs.get("groups", 1)) if node.op in LAYERS else 1
 
     def _can_be_root(self, node: Node) -> bool:
-        """Everything but thresholds whose bits do not fall on whole units, and kernels with too many kinds of border."""
+        """Everything but thresholds whose bits do not fall on whole units, and layers without a kernel."""
         if node.op not in LAYERS:
             return True
         channels = self.tensors[node.tensors["weight"]].shape[0]
@@ -132,7 +151,8 @@ class Fuser:
             aligned = groups == 1 or channels // groups % LANES == 0
             if not aligned or not packs_whole_words(channels, int(node.attrs.get("out_groups", 1))):
                 return False
-        return node.op != "binary_conv2d" or few_borders(node, self.kinds[node.outputs[0]])
+        source, made = self.kinds[node.inputs[0]], self.kinds[node.outputs[0]]
+        return has_kernel(node, node_tensors(node, dict(self.tensors)), source, made)
 
     def _can_pack(self, node: Node, groups: int) -> bool:
         channels = extent(self.kinds[node.inputs[0]])[0]
@@ -191,7 +211,7 @@ class Fuser:
             if node.op == "scale_shift":
                 rising ^= self.tensors[node.tensors["scale"]] < 0
         self._take(step, sign, "pack", self.resolve(sign.inputs[0]))
-        bits = f"{sign.outputs[0]} before {pool.name}"
+        bits = f"{sign.outputs[0]}\n{pool.name}"  # no name of a file: those are printable
         step.events[-1] = ("pack", sign, bits)
         self.kinds[bits] = BitMap(channels, sign.attrs["groups"], height, width)
         self._bit_pools.append(BitPoolStep(bits, pool, sign.outputs[0], rising))

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnn_tasks.runtime.graph import Node
-from bnn_tasks.runtime.kinds import BitMap, BitVector, Boxes, FloatMap, Kind, PatchBits, Vector
+from bnn_tasks.runtime.kinds import BitMap, BitVector, Kind, PatchBits
 from bnn_tasks.runtime.program.encode import Encoded
-from bnn_tasks.runtime.program.steps import BitPoolStep, FusedStep
+from bnn_tasks.runtime.program.steps import FIXED, BitPoolStep, FusedStep
 from bnn_tasks.runtime.program.table import InArena, Table
 from bnn_tasks.runtime.simd import record as r
 
-FIXED = FloatMap | BitMap | PatchBits | Vector | BitVector | Boxes
 DTYPES = {BitMap: np.uint64, PatchBits: np.uint64, BitVector: np.uint64}
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnn_tasks.runtime.graph import Node
-from bnn_tasks.runtime.kinds import BitMap, BitVector, FloatMap, Kind, Vector, known
+from bnn_tasks.runtime.kinds import BitMap, BitVector, Boxes, FloatMap, Kind, PatchBits, Vector, known
+
+FIXED = FloatMap | BitMap | PatchBits | Vector | BitVector | Boxes  # kinds whose size the input's gives
 
 # "node": an operation on the blocks; "pool": on their rows, kept aside. To memory: "write" a value, "sums" as integers,
 # "pack" its signs, a layer's "threshold" bits.
