@@ -5,6 +5,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from bnn_tasks.bench.contenders import FAMILIES
 from bnn_tasks.bench.convolutions import bench_convolutions
 from bnn_tasks.bench.layers import LayerReport, bench_layers
 from bnn_tasks.bench.report import Report
@@ -25,6 +26,16 @@ def run_bench(options: Namespace) -> str:
         raise ValueError(f"Expected --json in a folder that exists, but got {options.json!r}.")
     if options.convolutions == (options.model is not None):
         raise ValueError("Expected either MODEL.safetensors or --convolutions.")
+    if options.layers or options.convolutions:
+        mode = "--layers" if options.layers else "--convolutions"
+        given = {"--against": options.against, "--images": options.images, "--float-net": options.float_net}
+        if options.convolutions:
+            given["--size"] = options.size
+        meaningless = [name for name, value in given.items() if value is not None]
+        if meaningless:
+            raise ValueError(
+                f"Expected {mode} without {', '.join(meaningless)}: no other net runs, and on noise alone."
+            )
     size = tuple(options.size) if options.size else None
     report: Report | LayerReport
     if options.layers:
@@ -32,7 +43,7 @@ def run_bench(options: Namespace) -> str:
     elif options.convolutions:
         report = bench_convolutions(options.threads, options.repeats, say=_say)
     else:
-        against = [name for name in options.against.split(",") if name]
+        against = [name for name in (options.against or ",".join(FAMILIES)).split(",") if name]
         report = bench(
             options.model,
             against,

@@ -185,7 +185,9 @@ def export(
 
 def _plain(outputs: Any) -> Any:
     if isinstance(outputs, dict):
-        return {str(key): _plain(value) for key, value in outputs.items()}
+        if not all(isinstance(key, str) for key in outputs):
+            raise ExportError(f"Expected forward to return dicts with strings as keys, but got {list(outputs)}.")
+        return {key: _plain(value) for key, value in outputs.items()}
     if isinstance(outputs, list | tuple):
         return [_plain(value) for value in outputs]
     if not isinstance(outputs, str):

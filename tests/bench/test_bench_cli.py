@@ -118,6 +118,10 @@ def test_bad_input(detector: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "folder that exists" in stopped([detector, "--json", str(tmp_path / "no" / "file.json")], capsys)
     assert "no_pictures" in stopped([detector, "--against", "none", "--images", str(tmp_path / "no_pictures")], capsys)
     (tmp_path / "empty").mkdir()
+    assert "--layers without --images" in stopped([detector, "--layers", "--images", "pictures"], capsys)
+    assert "--convolutions without --against, --size" in stopped(
+        ["--convolutions", "--against", "torch", "--size", "8", "8"], capsys
+    )
     assert "found none" in stopped([detector, "--against", "none", "--images", str(tmp_path / "empty")], capsys)
     save(tmp_path / "any.safetensors", *tiny_net())
     assert "--size H W" in stopped([str(tmp_path / "any.safetensors")], capsys)
