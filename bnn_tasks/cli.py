@@ -115,7 +115,7 @@ def bench(arguments: Sequence[str]) -> None:
     what.add_argument("--convolutions", action="store_true", help="single layers of ResNet-18 instead of a model")
     parser.add_argument(
         "--against",
-        help="peers, separated by commas: torch, onnxruntime, openvino (default: all three), or one row, as openvino-int8; or none",
+        help="peers, separated by commas: torch, onnxruntime, openvino (all by default), or a row, as openvino-int8; or none",
     )
     parser.add_argument("--threads", type=int, default=1, help="threads that each may use (default 1)")
     parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="input size; default: the model's first")
