@@ -3,6 +3,13 @@
 from bnn_tasks.runtime.jit import kernel
 from bnn_tasks.runtime.simd import record as r
 from bnn_tasks.runtime.simd.cells import cell
+from bnn_tasks.runtime.simd.finish import (
+    finish,
+    finish_add,
+    finish_add_prelu,
+    finish_counted_add,
+    finish_counted_add_prelu,
+)
 from bnn_tasks.runtime.simd.ir import LANES
 from bnn_tasks.runtime.simd.passes import (
     add_map,
@@ -12,11 +19,6 @@ from bnn_tasks.runtime.simd.passes import (
     clip_below,
     counted,
     counted_integers,
-    finish,
-    finish_add,
-    finish_add_prelu,
-    finish_counted_add,
-    finish_counted_add_prelu,
     multiply_factor,
     multiply_map,
     normalize,

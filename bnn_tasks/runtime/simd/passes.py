@@ -34,11 +34,12 @@ UNIT = 4 * LANES  # bytes of a unit of lanes
 Emit = Callable[[Any, Any, Sequence[Any]], Any]  # builder, values, a vector a parameter -> values
 
 
-def _units(b: Any, lanes: Any) -> Any:
+def each_unit(b: Any, lanes: Any) -> Any:
+    """A loop over the units of some lanes."""
     return cgutils.for_range(b, b.udiv(lanes, const(LANES)))
 
 
-def _at(b: Any, base: Any, position: Any, step: Any, unit: Any, size: int = UNIT) -> Any:
+def address(b: Any, base: Any, position: Any, step: Any, unit: Any, size: int = UNIT) -> Any:
     """Address of a unit of a position."""
     return b.add(b.add(base, b.mul(position, step)), b.mul(unit, const(size)))
 
@@ -49,11 +50,11 @@ def _channelwise(count: int, emit: Emit) -> Any:
     def codegen(b: Any, args: Any) -> Any:
         block, positions, lanes, *parameters = args
         step = b.mul(lanes, const(4))
-        with _units(b, lanes) as u:
+        with each_unit(b, lanes) as u:
             offset = b.mul(u.index, const(UNIT))
             vectors = [load(b, F32S, b.add(p, offset), 4) for p in parameters]
             with cgutils.for_range(b, positions) as p:
-                place = _at(b, block, p.index, step, u.index)
+                place = address(b, block, p.index, step, u.index)
                 store(b, emit(b, load(b, F32S, place, 4), vectors), place, 4)
 
     return integers(count + 3, codegen)
@@ -65,11 +66,11 @@ def _mapwise(emit: Emit) -> Any:
     def codegen(b: Any, args: Any) -> Any:
         block, positions, lanes, other, pixel, weights = args
         step = b.mul(lanes, const(4))
-        with _units(b, lanes) as u:
+        with each_unit(b, lanes) as u:
             weight = load(b, F32S, b.add(weights, b.mul(u.index, const(UNIT))), 4)
             with cgutils.for_range(b, positions) as p:
-                place = _at(b, block, p.index, step, u.index)
-                value = load(b, F32S, _at(b, other, p.index, pixel, u.index), 4)
+                place = address(b, block, p.index, step, u.index)
+                value = load(b, F32S, address(b, other, p.index, pixel, u.index), 4)
                 store(b, emit(b, load(b, F32S, place, 4), [value, weight]), place, 4)
 
     return integers(6, codegen)
@@ -83,7 +84,8 @@ def _above(b: Any, x: Any, limit: Any) -> Any:
     return b.select(b.fcmp_ordered(">", x, limit), limit, x)
 
 
-def _prelu(b: Any, x: Any, p: Sequence[Any]) -> Any:
+def bent(b: Any, x: Any, p: Sequence[Any]) -> Any:
+    """PReLU with its shifts and upper slope: p holds shift_in, slope, slope_above, shift_out."""
     shift_in, slope, slope_above, shift_out = p
     u = b.fsub(x, shift_in)
     bent = b.select(b.fcmp_ordered(">=", u, ir.Constant(F32S, None)), b.fmul(u, slope_above), b.fmul(u, slope))
@@ -96,7 +98,7 @@ scale_shift = _channelwise(2, lambda b, x, p: fma(b, x, p[0], p[1]))
 normalize = _channelwise(2, lambda b, x, p: b.fdiv(b.fsub(x, p[0]), p[1]))
 clip_below = _channelwise(1, lambda b, x, p: _below(b, x, p[0]))
 clip = _channelwise(2, lambda b, x, p: _above(b, _below(b, x, p[0]), p[1]))
-prelu = _channelwise(4, _prelu)
+prelu = _channelwise(4, bent)
 
 add_map = _mapwise(lambda b, x, p: b.fadd(x, p[0]))
 add_scaled_map = _mapwise(lambda b, x, p: b.fadd(x, b.fmul(p[0], p[1])))
@@ -113,10 +115,10 @@ def _counted_integers(b: Any, args: Any) -> Any:
     """(block, positions, lanes, bases, classes): mismatches to sums."""
     block, positions, lanes, bases, classes = args
     step = b.mul(lanes, const(4))
-    with _units(b, lanes) as u:
+    with each_unit(b, lanes) as u:
         base = b.add(bases, b.mul(u.index, const(UNIT)))
         with cgutils.for_range(b, positions) as p:
-            place = _at(b, block, p.index, step, u.index)
+            place = address(b, block, p.index, step, u.index)
             store(b, _sums(b, load(b, I32S, place, 4), base, classes, p.index), place, 4)
 
 
@@ -127,17 +129,17 @@ def _write_sums(b: Any, args: Any) -> Any:
     """(block, positions, lanes, bases, classes, map, pixel): mismatches as sums to a map; every lane is a channel."""
     block, positions, lanes, bases, classes, out, pixel = args
     step = b.mul(lanes, const(4))
-    with _units(b, lanes) as u:
+    with each_unit(b, lanes) as u:
         base = b.add(bases, b.mul(u.index, const(UNIT)))
         with cgutils.for_range(b, positions) as p:
-            mismatches = load(b, I32S, _at(b, block, p.index, step, u.index), 4)
-            store(b, _sums(b, mismatches, base, classes, p.index), _at(b, out, p.index, pixel, u.index), 4)
+            mismatches = load(b, I32S, address(b, block, p.index, step, u.index), 4)
+            store(b, _sums(b, mismatches, base, classes, p.index), address(b, out, p.index, pixel, u.index), 4)
 
 
 write_sums = integers(7, _write_sums)
 
 
-def _scaled_sums(b: Any, mismatches: Any, bases: Any, classes: Any, position: Any, vectors: Sequence[Any]) -> Any:
+def scaled_sums(b: Any, mismatches: Any, bases: Any, classes: Any, position: Any, vectors: Sequence[Any]) -> Any:
     """(sum·scale)·factor + summand, the product rounded, then the rest at once: a layer's scale, then its BatchNorm."""
     sums = b.sitofp(_sums(b, mismatches, bases, classes, position), F32S)
     return fma(b, b.fmul(sums, vectors[0]), vectors[1], vectors[2])
@@ -147,13 +149,13 @@ def _counted(b: Any, args: Any) -> Any:
     """(block, positions, lanes, bases, classes, scales, factors, summands): mismatches to scaled sums."""
     block, positions, lanes, bases, classes, *parameters = args
     step = b.mul(lanes, const(4))
-    with _units(b, lanes) as u:
+    with each_unit(b, lanes) as u:
         offset = b.mul(u.index, const(UNIT))
         vectors = [load(b, F32S, b.add(p, offset), 4) for p in parameters]
         base = b.add(bases, offset)
         with cgutils.for_range(b, positions) as p:
-            place = _at(b, block, p.index, step, u.index)
-            store(b, _scaled_sums(b, load(b, I32S, place, 4), base, classes, p.index, vectors), place, 4)
+            place = address(b, block, p.index, step, u.index)
+            store(b, scaled_sums(b, load(b, I32S, place, 4), base, classes, p.index, vectors), place, 4)
 
 
 counted = integers(8, _counted)
@@ -164,8 +166,8 @@ def _multiply_factor(b: Any, args: Any) -> Any:
     step = b.mul(lanes, const(4))
     with cgutils.for_range(b, positions) as p:
         factor = splat(b, load(b, F32, b.add(factors, b.mul(p.index, const(4))), 4), LANES)
-        with _units(b, lanes) as u:
-            place = _at(b, block, p.index, step, u.index)
+        with each_unit(b, lanes) as u:
+            place = address(b, block, p.index, step, u.index)
             store(b, b.fmul(load(b, F32S, place, 4), factor), place, 4)
 
 
@@ -199,7 +201,7 @@ def _valid_mask(b: Any, valid: Any, unit: Any) -> Any:
     return b.trunc(b.select(full, const(0xFFFF), b.sub(b.shl(const(1), left), const(1))), I16)
 
 
-def _sign_bits(b: Any, x: Any, threshold: Any) -> tuple[Any, Any]:
+def sign_bits(b: Any, x: Any, threshold: Any) -> tuple[Any, Any]:
     """Bits of x >= threshold, and of what is NaN."""
     return b.bitcast(b.fcmp_ordered(">=", x, threshold), I16), b.bitcast(b.fcmp_unordered("uno", x, x), I16)
 
@@ -216,8 +218,8 @@ def _pack(b: Any, args: Any) -> Any:
         mask = _valid_mask(b, valid, u.index)
         threshold = load(b, F32S, b.add(thresholds, b.mul(u.index, const(UNIT))), 4)
         with cgutils.for_range(b, positions) as p:
-            bits, unordered = _sign_bits(b, load(b, F32S, _at(b, block, p.index, step, u.index), 4), threshold)
-            store(b, b.and_(bits, mask), _at(b, out, p.index, pixel, u.index, 2), 2)
+            bits, unordered = sign_bits(b, load(b, F32S, address(b, block, p.index, step, u.index), 4), threshold)
+            store(b, b.and_(bits, mask), address(b, out, p.index, pixel, u.index, 2), 2)
             count = call(b, "llvm.ctpop.i16", I16, b.and_(unordered, mask))
             b.store(b.add(b.load(nans), b.zext(count, I64)), nans)
     return b.load(nans)
@@ -235,9 +237,9 @@ def _pack_sums(b: Any, args: Any) -> Any:
         threshold = load(b, I32S, b.add(thresholds, b.mul(u.index, const(UNIT))), 4)
         flip = load(b, I16, b.add(flips, b.mul(u.index, const(2))), 2)
         with cgutils.for_range(b, positions) as p:
-            sums = load(b, I32S, _at(b, block, p.index, step, u.index), 4)
+            sums = load(b, I32S, address(b, block, p.index, step, u.index), 4)
             bits = b.xor(b.bitcast(b.icmp_signed(">=", sums, threshold), I16), flip)
-            store(b, b.and_(bits, mask), _at(b, out, p.index, pixel, u.index, 2), 2)
+            store(b, b.and_(bits, mask), address(b, out, p.index, pixel, u.index, 2), 2)
 
 
 pack_sums = integers(9, _pack_sums)
@@ -253,52 +255,3 @@ def _clear_units(b: Any, args: Any) -> Any:
 
 
 clear_units = integers(4, _clear_units)
-
-
-def _finish(counts: bool, adds: bool, bends: bool) -> Any:
-    """The end of a layer in one pass: [sums scaled,] [+ a map,] [PReLU,] written to a map and, signs taken, as bits.
-
-    For blocks whose lanes all are channels. (block, positions, lanes, [bases, classes, scales, factors, summands,]
-    [other map,] [shift_in, slope, slope_above, shift_out,] map, pixel, bits, bit pixel, thresholds); returns how many
-    values are NaN.
-    """
-
-    def codegen(b: Any, args: Any) -> Any:
-        block, positions, lanes, *rest = args
-        bases, classes, *scales = [rest.pop(0) for _ in range(5)] if counts else [None, None]
-        other = rest.pop(0) if adds else None
-        bend = [rest.pop(0) for _ in range(4)] if bends else []
-        out, pixel, packed, bit_pixel, thresholds = rest
-        step = b.mul(lanes, const(4))
-        nans = cgutils.alloca_once_value(b, const(0))
-        with _units(b, lanes) as u:
-            offset = b.mul(u.index, const(UNIT))
-            scale_vectors, bend_vectors, (threshold,) = (
-                [load(b, F32S, b.add(p, offset), 4) for p in addresses] for addresses in (scales, bend, [thresholds])
-            )
-            base = b.add(bases, offset) if counts else None
-            with cgutils.for_range(b, positions) as p:
-                place = _at(b, block, p.index, step, u.index)
-                if counts:
-                    x = _scaled_sums(b, load(b, I32S, place, 4), base, classes, p.index, scale_vectors)
-                else:
-                    x = load(b, F32S, place, 4)
-                if adds:
-                    x = b.fadd(x, load(b, F32S, _at(b, other, p.index, pixel, u.index), 4))
-                if bends:
-                    x = _prelu(b, x, bend_vectors)
-                store(b, x, _at(b, out, p.index, pixel, u.index), 4)
-                bits, unordered = _sign_bits(b, x, threshold)
-                store(b, bits, _at(b, packed, p.index, bit_pixel, u.index, 2), 2)
-                count = call(b, "llvm.ctpop.i16", I16, unordered)
-                b.store(b.add(b.load(nans), b.zext(count, I64)), nans)
-        return b.load(nans)
-
-    return integers(8 + 5 * counts + adds + 4 * bends, codegen, types.int64)
-
-
-finish = _finish(False, False, False)
-finish_add = _finish(False, True, False)
-finish_add_prelu = _finish(False, True, True)
-finish_counted_add = _finish(True, True, False)
-finish_counted_add_prelu = _finish(True, True, True)
