@@ -1,11 +1,12 @@
 """What a figure depends on besides the code: processor, versions, memory."""
 
 import importlib.metadata
-import os
 import platform
 import resource
 import sys
 from pathlib import Path
+
+from bnn_tasks.runtime.session import cores
 
 LIBRARIES = ("numpy", "numba", "llvmlite", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
@@ -21,11 +22,6 @@ def cpu_name() -> str:
     except OSError:
         pass  # not Linux
     return f"{name}, {cores()} core(s)"
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,6 @@ import numpy as np
 
 from bnn_tasks.bench.contenders import FP32, OURS, entry, missing, selected
 from bnn_tasks.bench.float_models import write_models, write_twin
-from bnn_tasks.bench.machine import cores
 from bnn_tasks.bench.material import Net, write_examples
 from bnn_tasks.bench.race import TURN_SECONDS, race
 from bnn_tasks.bench.report import NetFacts, Report
@@ -18,6 +17,7 @@ from bnn_tasks.bench.simplify import float_net
 from bnn_tasks.runtime import Resize, Session, read_image
 from bnn_tasks.runtime.format import load, save
 from bnn_tasks.runtime.graph import Graph
+from bnn_tasks.runtime.session import cores
 
 EXAMPLES = 4  # pictures in rotation
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

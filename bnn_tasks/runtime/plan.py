@@ -1,7 +1,7 @@
 """What a graph will do at an input size, found out before it runs: kinds, order, memory and work."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ class Step:
     free: tuple[str, ...]
 
 
-def node_tensors(node: Node, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def node_tensors(node: Node, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The node's tensors by role."""
     return {role: tensors[name] for role, name in node.tensors.items()}
 

@@ -13,11 +13,11 @@ from PIL import Image
 
 from bnn_tasks.bench import process, whole
 from bnn_tasks.bench.float_models import write_twin
-from bnn_tasks.bench.machine import cores
 from bnn_tasks.bench.material import Net
 from bnn_tasks.bench.whole import bench
 from bnn_tasks.cli import main
 from bnn_tasks.runtime.format import save
+from bnn_tasks.runtime.session import cores
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
 

@@ -13,7 +13,6 @@ from program_cases import needs_kernels
 from bnn_tasks.bench import contenders, convolutions, process
 from bnn_tasks.bench.contenders import OPENERS, OURS, SUMS
 from bnn_tasks.bench.convolutions import LAYERS, Layer, bench_convolutions, examples, layer_artifact
-from bnn_tasks.bench.machine import cores
 from bnn_tasks.bench.material import Net, read_actual, write_examples
 from bnn_tasks.bench.peers.base import Contender
 from bnn_tasks.bench.race import Result
@@ -21,6 +20,7 @@ from bnn_tasks.bench.worker import agreement, check, entry
 from bnn_tasks.runtime import Session
 from bnn_tasks.runtime.format import save
 from bnn_tasks.runtime.program import timing
+from bnn_tasks.runtime.session import cores
 
 
 def made(layer: Layer, folder: Path) -> Net:

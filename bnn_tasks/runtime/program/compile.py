@@ -82,7 +82,6 @@ def compile_program(
         total + threads * scratch_bytes,
         total,
         scratch_bytes,
-        threads,
         table,
         labels,
         rows,
@@ -152,12 +151,12 @@ def compile_sums(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind, stor
     table.add(encoded.cells)
     scratch, stride = offset + round_up(_nbytes(kinds[y])), round_up(r.GATHERED + encoded.scratch)
     total = scratch + threads * stride
-    return Program([], kinds, places, {}, total, scratch, stride, threads, table, [step], [encoded])
+    return Program([], kinds, places, {}, total, scratch, stride, table, [step], [encoded])
 
 
 def sums_kind(node: Node, tensors: Mapping[str, np.ndarray], kind: Kind) -> Kind:
     """Kind of a binary layer's real output for packed signs of a kind, which its sums have the shape of."""
-    roles = node_tensors(node, dict(tensors))
+    roles = node_tensors(node, tensors)
     attrs = {name: value for name, value in node.attrs.items() if name != "out_groups"}
     (made,) = OPS[node.op].infer([kind], attrs, {"weight": roles["weight"]})
     return made
@@ -194,7 +193,7 @@ def _image_row(
     height, width, channels = kind.shape
     mean, std = np.zeros(channels, np.float32), np.ones(channels, np.float32)
     if normalizer is not None:
-        given = node_tensors(normalizer, dict(tensors))
+        given = node_tensors(normalizer, tensors)
         mean, std = (np.ascontiguousarray(np.broadcast_to(given[key], channels)) for key in ("mean", "std"))
     return {
         r.KIND: r.IMAGE,

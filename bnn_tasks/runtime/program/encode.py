@@ -149,7 +149,7 @@ class Encoder:
         if root is None:
             cells |= Windows((height, width), (1, 1)).cells()
         elif root.op in LAYERS:
-            tensors = node_tensors(root, dict(self.tensors))
+            tensors = node_tensors(root, self.tensors)
             windows = Windows.of(root, (height, width), kernel_of(root, tensors))
             layer = encode_layer(kind, root, tensors, channels, windows, layout, self.store)
             cells |= windows.cells() | layer.cells
@@ -179,7 +179,7 @@ class Encoder:
         size: tuple[int, int],
     ) -> None:
         """From a tile's sums to the layer's output."""
-        tensors = node_tensors(root, dict(self.tensors))
+        tensors = node_tensors(root, self.tensors)
         if KINDS[root.op] == r.XNOR:
             assert bits is not None
             if root.attrs.get("pad_value", 0) == 0 and windows.padding != (0, 0):

@@ -42,7 +42,7 @@ class Epilogue:
         places: Mapping[str, Cell],
         store: Store,
     ) -> None:
-        self.step, self.layout, self.tensors = step, layout, dict(tensors)
+        self.step, self.layout, self.tensors = step, layout, tensors
         self.kinds, self.places, self.store = kinds, places, store
         self._passes: list[Pass] = []
 

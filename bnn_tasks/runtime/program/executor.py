@@ -81,7 +81,7 @@ class Executor:
             kind: of `bits`.
             seconds: takes the time of the kernels alone.
         """
-        if not has_kernel(node, node_tensors(node, dict(self.tensors)), kind, sums_kind(node, self.tensors, kind)):
+        if not has_kernel(node, node_tensors(node, self.tensors), kind, sums_kind(node, self.tensors, kind)):
             op = OPS[node.op]
             assert isinstance(op, BinaryLayer)
             return op.accumulate(bits, node.attrs, self.prepared.of(node))

@@ -152,7 +152,7 @@ class Fuser:
             if not aligned or not packs_whole_words(channels, int(node.attrs.get("out_groups", 1))):
                 return False
         source, made = self.kinds[node.inputs[0]], self.kinds[node.outputs[0]]
-        return has_kernel(node, node_tensors(node, dict(self.tensors)), source, made)
+        return has_kernel(node, node_tensors(node, self.tensors), source, made)
 
     def _can_pack(self, node: Node, groups: int) -> bool:
         channels = extent(self.kinds[node.inputs[0]])[0]

@@ -43,7 +43,6 @@ class Program:
         arena_bytes: of activations and scratch.
         scratch: bytes from the arena's start to the first thread's scratch.
         scratch_bytes: of one thread.
-        threads: that will run it.
         steps: the table; its first row reads the image.
         labels: what each row does; None for the image.
         rows: what each row was made of; None for the image.
@@ -57,7 +56,6 @@ class Program:
     arena_bytes: int
     scratch: int
     scratch_bytes: int
-    threads: int
     steps: Table
     labels: list[FusedStep | BitPoolStep | None]
     rows: list[Encoded | None]

@@ -17,8 +17,3 @@ class Store:
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes kept."""
-        return sum(item.nbytes for item in self._kept.values())
