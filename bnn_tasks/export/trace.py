@@ -13,6 +13,7 @@ from bnn_tasks.export.builder import ExportError, GraphBuilder
 from bnn_tasks.export.fold import FoldedSign, fold
 from bnn_tasks.export.functions import AS_MODULE, OF_TWO
 from bnn_tasks.export.layers import MODULES
+from bnn_tasks.models import Detector
 
 # Modules that keep an accumulator's order, so that a sign after them may be a threshold on the accumulator.
 FOLDABLE = (nn.BatchNorm2d, nn.BatchNorm1d, nn.Hardtanh, nn.Identity, nn.Dropout)
@@ -24,6 +25,10 @@ def is_layer(module: nn.Module) -> bool:
 
 
 class _Tracer(fx.Tracer):
+    def __init__(self, function: str) -> None:
+        super().__init__()
+        self.traced_func_name = function
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         # torch's own layers are leaves too, so that one without an operation is refused by its name.
         return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
@@ -87,7 +92,7 @@ class GraphWriter:
         self.sites: list[SignSite] = []
         self.outputs: Any = None
         try:
-            self._graph = _Tracer().trace(module)
+            self._graph = _Tracer("dense" if isinstance(module, Detector) else "forward").trace(module)
         except Exception as error:
             raise ExportError(
                 f"Expected a module that torch.fx can trace, but {type(module).__name__} is not: {error}. "

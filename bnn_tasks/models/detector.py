@@ -63,6 +63,21 @@ class DecodeNode:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class StageNode:
+    """A part of the model that follows in the exported graph, traced like ``dense``.
+
+    Attributes:
+        module: name of the submodule, as ``get_submodule`` takes it.
+        input: name of the value that it reads.
+        outputs: names of its outputs, in the order of the dict that its ``forward`` returns.
+    """
+
+    module: str
+    input: str
+    outputs: list[str]
+
+
 class Normalize(nn.Module):
     """y = (x - mean_c) / std_c: the first node of every model, so that nobody else normalises.
 
@@ -93,13 +108,42 @@ class Detector(nn.Module):
 
     num_classes: int
 
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The maps that the dense predictions read, fine to coarse.
+
+        Args:
+            images: (N, 3, H, W) RGB in [0, 1].
+        """
+        raise NotImplementedError
+
+    def predict(self, features: list[Tensor]) -> RawOutputs:
+        """Dense outputs of every level.
+
+        Args:
+            features: what ``features`` returned.
+        """
+        raise NotImplementedError
+
+    def dense(self, images: Tensor) -> RawOutputs:
+        """``predict(features(images))``: the part that a tracer follows; no value decides what it computes."""
+        return self.predict(self.features(images))
+
+    def raw_outputs(self, features: list[Tensor], size: tuple[int, int]) -> RawOutputs:
+        """``predict``, and what a detector of several stages chooses from it.
+
+        Args:
+            features: what ``features`` returned.
+            size: (H, W) of the images.
+        """
+        return self.predict(features)
+
     def forward(self, images: Tensor) -> RawOutputs:
         """Raw outputs.
 
         Args:
             images: (N, 3, H, W) RGB in [0, 1].
         """
-        raise NotImplementedError
+        return self.raw_outputs(self.features(images), (images.shape[2], images.shape[3]))
 
     def loss(self, outputs: RawOutputs, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
         """Training losses by name, scalars; their sum is what is minimised.
@@ -119,6 +163,6 @@ class Detector(nn.Module):
         """
         raise NotImplementedError
 
-    def export_graph(self) -> list[DecodeNode]:
-        """What the runtime does after ``forward``; the last node gives ``boxes``, ``scores`` and ``labels``."""
+    def export_graph(self) -> list[DecodeNode | StageNode]:
+        """What the runtime does after ``dense``; the last node gives ``boxes``, ``scores`` and ``labels``."""
         raise NotImplementedError

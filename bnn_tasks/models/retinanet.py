@@ -9,7 +9,7 @@ from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, generaliz
 from bnn_tasks.backbones import Backbone
 from bnn_tasks.binary import untied_layers
 from bnn_tasks.models.anchors import BACKGROUND, BETWEEN, DELTA_CLIP, Anchors, decode, match
-from bnn_tasks.models.detector import Boxes, BoxTarget, DecodeNode, Detector, Normalize, RawOutputs
+from bnn_tasks.models.detector import Boxes, BoxTarget, DecodeNode, Detector, Normalize, RawOutputs, StageNode
 from bnn_tasks.models.fpn import FPN
 from bnn_tasks.models.retinanet_head import RetinaNetHead
 
@@ -85,9 +85,14 @@ class RetinaNet(Detector):
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.top_k, self.max_detections = top_k, max_detections
 
-    def forward(self, images: Tensor) -> RawOutputs:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The pyramid."""
+        pyramid: list[Tensor] = self.neck(self.backbone(self.normalize(images)))
+        return pyramid
+
+    def predict(self, features: list[Tensor]) -> RawOutputs:
         """``cls_logits`` and ``box_deltas`` of every level; see `RetinaNetHead.forward`."""
-        outputs: RawOutputs = self.head(self.neck(self.backbone(self.normalize(images))))
+        outputs: RawOutputs = self.head(features)
         return outputs
 
     def _rows(self, maps: list[Tensor], columns: int) -> list[Tensor]:
@@ -153,7 +158,7 @@ class RetinaNet(Detector):
         chosen = batched_nms(all_boxes, all_scores, all_labels, self.nms_threshold)[: self.max_detections]
         return Boxes(all_boxes[chosen], all_scores[chosen], all_labels[chosen])
 
-    def export_graph(self) -> list[DecodeNode]:
+    def export_graph(self) -> list[DecodeNode | StageNode]:
         """Anchors, box decoding, NMS."""
         levels = range(self.neck.levels)
         logits, deltas = [f"cls_logits.{i}" for i in levels], [f"box_deltas.{i}" for i in levels]

@@ -90,10 +90,18 @@ class Task(L.LightningModule):
             )
         return outputs
 
+    def training_losses(self, batch: Any) -> dict[str, Tensor]:
+        """The losses that a training step minimises, by name.
+
+        Args:
+            batch: of the data module.
+        """
+        return self.losses(self.training_forward(batch.images), batch)
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The sum of the losses; logs it as ``train/loss``, and where there are several, each as ``train/NAME``."""
         try:
-            outputs = self.training_forward(batch.images)
+            losses = self.training_losses(batch)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -101,7 +109,6 @@ class Task(L.LightningModule):
                 f"Expected at least two values a channel, over which a BatchNorm can average, but it got one: {error}. "
                 "Cure: batch_size >= 2, or larger images."
             ) from error
-        losses = self.losses(outputs, batch)
         total = torch.stack(list(losses.values())).sum()
         names = self.names(batch)
         if not torch.isfinite(total):
