@@ -2,11 +2,9 @@
 
 import argparse
 import os
-import re
 import warnings
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -17,8 +15,10 @@ from bnn_tasks.binary.profile import profile as profile_module
 from bnn_tasks.callbacks.checkpoint import last_checkpoint
 from bnn_tasks.data import ImageData
 from bnn_tasks.export import ExportReport, export
+from bnn_tasks.models.detector import input_channels
 from bnn_tasks.runtime import Resize
 from bnn_tasks.tasks import Task
+from bnn_tasks.tasks.checkpoint import check_fit, load_checkpoint, load_task, readable
 
 # Said by Lightning 2.6 on every run, about itself.
 for message in (
@@ -29,11 +29,6 @@ for message in (
     ".*tensorboardX.*",
 ):
     warnings.filterwarnings("ignore", message=message)
-
-
-INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
-UNION = "Does not validate against any of the Union subtypes"
-NOISE = re.compile(rf"[ -]*({UNION}|Subtypes: |Errors:|Expected a <class 'NoneType'>|Given value)")
 
 
 class TrainingCLI(LightningCLI):
@@ -84,7 +79,16 @@ class TrainingCLI(LightningCLI):
             raise ValueError(readable(str(error))) from error
 
     def after_instantiate_classes(self) -> None:
-        """Refuse a checkpoint of another model before anything runs."""
+        """Refuse images of other channels than the model's, and a checkpoint of another model, before anything runs.
+
+        Raises:
+            ValueError: one of the two.
+        """
+        if (channels := input_channels(self.model.model)) != self.datamodule.channels:
+            raise ValueError(
+                f"Expected the data's images to have the model's {channels} channel(s), but got {self.datamodule.channels}. "
+                "Cure: `channels` of the data, or `in_channels` of the backbone and `normalize` with as many values."
+            )
         path = None if self.subcommand is None else self.config[self.subcommand].get("ckpt_path")
         if path is not None:
             check_fit(path, self.model)
@@ -114,96 +118,6 @@ def find_checkpoint(name: str, root: str) -> str:
     return path
 
 
-def readable(message: str) -> str:
-    """jsonargparse's list of why no type fits as the reasons alone, without types and values; another message as it is.
-
-    Args:
-        message: of an error.
-    """
-    if not message.startswith(UNION):
-        return message
-    return " ".join(line.strip().removeprefix("- ") for line in message.splitlines() if not NOISE.match(line))
-
-
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A checkpoint of ``bnn-tasks fit`` as a dictionary, with its entry ``bnn_tasks`` (class names, resize rule).
-
-    Args:
-        path: the file; loaded with ``weights_only``, so no code in it can run.
-
-    Raises:
-        ValueError: the file is no such checkpoint.
-    """
-    name = os.fspath(path)
-    with open(path, "rb") as file:
-        try:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises a dozen kinds, and for some of them advises to run the file's code
-            raise ValueError(
-                f"Expected {name!r} to be a checkpoint that `bnn-tasks fit` wrote, but it is damaged, of another kind, or "
-                f"holds code ({type(error).__name__}). Cure: name a .ckpt file of a fit run."
-            ) from error
-    entry = checkpoint.get("bnn_tasks") if isinstance(checkpoint, dict) else None
-    if not isinstance(entry, dict) or not {"classes", "resize"} <= entry.keys() or "hyper_parameters" not in checkpoint:
-        raise ValueError(
-            f"Expected {name!r} to be a checkpoint that `bnn-tasks fit` wrote, but it lacks class names and hyperparameters. "
-            "Cure: name a .ckpt file of a fit run."
-        )
-    return checkpoint
-
-
-def check_fit(path: str | os.PathLike[str], task: Task) -> None:
-    """Raise ValueError unless a checkpoint's classes and weights are those of a task.
-
-    Args:
-        path: a checkpoint of ``bnn-tasks fit``.
-        task: what it is to be loaded into.
-
-    Raises:
-        ValueError: naming the classes, or the first tensor that differs.
-    """
-    checkpoint, name = load_checkpoint(path), os.fspath(path)
-    classes = checkpoint["bnn_tasks"]["classes"]
-    if classes != task.classes:
-        raise ValueError(f"Expected {name!r} to be trained on the data's classes {task.classes}, but it has {classes}.")
-    saved = {key: tuple(tensor.shape) for key, tensor in checkpoint["state_dict"].items()}
-    own = {key: tuple(tensor.shape) for key, tensor in task.state_dict().items()}
-    for key in [*own, *saved]:
-        if saved.get(key) != own.get(key):
-            raise ValueError(
-                f"Expected {name!r} to be of this model, but its {key!r} is {saved.get(key, 'missing')}, not "
-                f"{own.get(key, 'part of the model')}. Cure: the config that the checkpoint was trained with."
-            )
-
-
-def load_task(path: str | os.PathLike[str]) -> Task:
-    """A trained task from a checkpoint of ``bnn-tasks fit``, without knowing its class, in eval mode.
-
-    Args:
-        path: the checkpoint.
-
-    Raises:
-        ValueError: the file is no such checkpoint.
-    """
-    settings = load_checkpoint(path)["hyper_parameters"]
-    # Lightning calls whatever function a checkpoint names here; only the command line's own is known.
-    if settings.get("_instantiator", INSTANTIATOR) != INSTANTIATOR:
-        raise ValueError(f"Expected {os.fspath(path)!r} to be built by {INSTANTIATOR}, but it names another function.")
-    try:
-        # Called on our own base class, Lightning would drop the checkpoint's class path.
-        task = L.LightningModule.load_from_checkpoint(os.fspath(path), map_location="cpu", weights_only=True)
-    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError, SystemExit) as error:
-        raise ValueError(
-            f"Expected the weights and the settings in {os.fspath(path)!r} to be of one task, but: "
-            + " ".join(readable(str(error)).split())[:500]
-        ) from error
-    if not isinstance(task, Task):
-        raise ValueError(
-            f"Expected {os.fspath(path)!r} to hold a task of this package, but it is a {type(task).__name__}."
-        )
-    return task.eval()
-
-
 def profile_training(path: str, size: tuple[int, int] | None) -> str:
     """The per-layer table of a config's or a checkpoint's model.
 
@@ -217,7 +131,7 @@ def profile_training(path: str, size: tuple[int, int] | None) -> str:
     else:
         task, sizes = load_task(path), load_checkpoint(path)["bnn_tasks"]["resize"]["sizes"]
     height, width = size or sizes[0]
-    return format_table(profile_module(task.model, torch.rand(1, 3, height, width)))
+    return format_table(profile_module(task.model, torch.rand(1, input_channels(task.model), height, width)))
 
 
 def export_checkpoint(path: str, out: str, size: tuple[int, int] | None) -> ExportReport:
@@ -241,5 +155,6 @@ def export_checkpoint(path: str, out: str, size: tuple[int, int] | None) -> Expo
     if size is not None:
         resize = Resize((size,), resize.rule)
     height, width = resize.sizes[0]
-    example = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
-    return export(load_task(path).model, out, example=example, classes=entry["classes"], resize=resize)
+    model = load_task(path).model
+    example = torch.rand(2, input_channels(model), height, width, generator=torch.Generator().manual_seed(0))
+    return export(model, out, example=example, classes=entry["classes"], resize=resize)

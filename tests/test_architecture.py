@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "data": ({"runtime", "robustness"}, {"torch", "torchvision", "lightning", "pycocotools", "PIL"}),
     "tasks": (
         {"models", "binary", "robustness", "metrics", "data", "runtime"},
-        {"torch", "lightning", "torchmetrics"},
+        {"torch", "lightning", "torchmetrics", "torchvision"},  # torchvision: detectors that teach
     ),
     # runtime: drawing and reading pictures; binary: what telemetry measures.
     "callbacks": ({"tasks", "runtime", "binary"}, {"torch", "lightning", "matplotlib", "PIL"}),

@@ -4,6 +4,7 @@ from bnn_tasks.backbones.activated_units import (
     ActivatedUnit,
     ClippedUnit,
     GatedUnit,
+    LocalUnit,
     MaxoutUnit,
     PReLUUnit,
     ReActUnit,
@@ -23,7 +24,7 @@ from bnn_tasks.backbones.checkpoint import LoadReport, load_float_checkpoint, lo
 from bnn_tasks.backbones.cifar_resnet import CifarResNet
 from bnn_tasks.backbones.elementwise import ChannelScale, Maxout
 from bnn_tasks.backbones.groupnet import BranchMean, BranchSum, GroupStage, SoftGate, SoftGates, WeightedSum
-from bnn_tasks.backbones.paths import ChannelGroupMean, ChannelPath, ChannelRepeat, Downsample
+from bnn_tasks.backbones.paths import ChannelGroupMean, ChannelPath, ChannelRepeat, DepthwisePath, Downsample
 from bnn_tasks.backbones.pooled_units import BACPUnit, CBAPUnit, RealPooledUnit, WeightOnlyPooledUnit
 from bnn_tasks.backbones.registry import list_backbones
 from bnn_tasks.backbones.resnet import ResNet
@@ -32,6 +33,7 @@ from bnn_tasks.backbones.unit_blocks import (
     BiRealBlock,
     ClippedBlock,
     GatedBlock,
+    LocalBlock,
     MaxoutBlock,
     PReLUBlock,
     ReActBlock,
@@ -63,11 +65,14 @@ __all__ = [
     "CifarResNet",
     "ClippedBlock",
     "ClippedUnit",
+    "DepthwisePath",
     "Downsample",
     "GatedBlock",
     "GatedUnit",
     "GroupStage",
     "LoadReport",
+    "LocalBlock",
+    "LocalUnit",
     "Maxout",
     "MaxoutBlock",
     "MaxoutUnit",

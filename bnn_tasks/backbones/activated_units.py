@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from bnn_tasks.backbones.elementwise import ChannelScale, Maxout
-from bnn_tasks.backbones.paths import shortcut
+from bnn_tasks.backbones.paths import local_path, shortcut
 from bnn_tasks.backbones.units import BiRealUnit, PathFactory
 from bnn_tasks.binary import Method, RPReLU
 
@@ -50,6 +50,37 @@ class ReActUnit(ActivatedUnit):
     ) -> None:
         super().__init__(in_channels, out_channels, stride, method, kernel_size, dilation, path)
         self.activation = RPReLU(out_channels)
+
+
+class LocalUnit(ReActUnit):
+    """`ReActUnit` whose real path has a 3×3 filter a channel: RPReLU(BatchNorm(bconv(x)) + x + w ⊛ x).
+
+    Ours: the local differences that the sign drops go on in real numbers, at 1/C of the convolution's multiply-adds.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: stride of the convolution.
+        method: how weights and activations become ±1.
+        kernel_size: taps of the convolution, odd.
+        dilation: distance of the taps.
+        path: (in_channels, out_channels, stride) -> the real-valued path.
+
+    Raises:
+        ValueError: as for `PlainUnit`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        method: str | Method = "react",
+        kernel_size: int = 3,
+        dilation: int = 1,
+        path: PathFactory = local_path,
+    ) -> None:
+        super().__init__(in_channels, out_channels, stride, method, kernel_size, dilation, path)
 
 
 class PReLUUnit(ActivatedUnit):

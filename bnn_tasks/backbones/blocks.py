@@ -6,7 +6,15 @@ from torch import Tensor, nn
 
 from bnn_tasks.backbones.block import Block
 from bnn_tasks.backbones.paths import shortcut
-from bnn_tasks.backbones.unit_blocks import BiRealBlock, ClippedBlock, GatedBlock, MaxoutBlock, PReLUBlock, ReActBlock
+from bnn_tasks.backbones.unit_blocks import (
+    BiRealBlock,
+    ClippedBlock,
+    GatedBlock,
+    LocalBlock,
+    MaxoutBlock,
+    PReLUBlock,
+    ReActBlock,
+)
 from bnn_tasks.backbones.units import PlainUnit, RealUnit, WeightOnlyUnit, weights_only
 from bnn_tasks.binary import BinaryConv2d, Method
 
@@ -111,6 +119,7 @@ BLOCKS: dict[str, type[Block]] = {
     "plain": PlainBlock,
     "bireal": BiRealBlock,
     "react": ReActBlock,
+    "local": LocalBlock,
     "prelu": PReLUBlock,
     "clipped": ClippedBlock,
     "maxout": MaxoutBlock,

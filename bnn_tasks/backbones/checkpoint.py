@@ -17,7 +17,9 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 _log = logging.getLogger(__name__)
 _DOWNSAMPLE = re.compile(r"downsample\.(\d+)\.(.+)")
 # What a float net does not have, and BatchNorm's counter, which checkpoints from before torch 0.4.1 lack.
-_OPTIONAL = re.compile(r"((^|\.)(\w+_binarizer|output_scale|activation|gate)\.[\w.]+|num_batches_tracked)$")
+_OPTIONAL = re.compile(
+    r"((^|\.)(\w+_binarizer|output_scale|activation|gate)\.[\w.]+|(^|\.)shortcut\.weight|num_batches_tracked)$"
+)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Real-valued paths around binary convolutions, for every change of shape."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -116,3 +117,39 @@ class ChannelPath(nn.Sequential):
             self.channels = ChannelRepeat(repeats) if repeats > 1 else nn.Identity()
         else:
             self.channels = ChannelGroupMean(in_channels, out_channels)
+
+
+class DepthwisePath(nn.Conv2d):
+    """y_c = x_c + w_c ⊛ x_c: a real 3×3 filter a channel beside the identity, zero at first.
+
+    A sign drops how much a value exceeds its neighbours; this path carries it, at 9 multiply-adds a value, where the binary
+    convolution it goes around has 9·C.
+
+    Args:
+        channels: C, of input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, padding=1, groups=channels, bias=False)
+        nn.init.zeros_(self.weight)
+
+    def kernel(self) -> Tensor:
+        """(C, 1, 3, 3): the filters with the identity in them."""
+        return self.weight + F.pad(torch.ones_like(self.weight[:, :, :1, :1]), (1, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to `x`, (N, C, H, W)."""
+        return x + super().forward(x)
+
+
+def local_path(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """`DepthwisePath` where the shapes agree, else `Downsample`.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: stride of the convolution that the path goes around.
+    """
+    if stride == 1 and in_channels == out_channels:
+        return DepthwisePath(in_channels)
+    return Downsample(in_channels, out_channels, stride)

@@ -26,6 +26,10 @@ class ResNet(StagedBackbone):
             leaves fewer real multiplications (1.2 instead of 6.5 % of all at width 64).
         out_indices: which maps to return, of 0 (stem, stride 2), 1, 2, 3, 4 (stages, stride 4 to 32).
         stage: (block, in_channels, out_channels, stride, count) -> stage; a list has one for each of the four stages.
+        entry_stride: pixels between the positions at which the first stage works: 4 is the paper's; 2 leaves the stem's
+            max-pooling out, so that small objects meet binary layers at twice the resolution (maps 1 to 4 then have stride 2
+            to 16, and every stage costs four times as much).
+        in_channels: channels of the images, >= 1; 3 is RGB, 1 grey or infrared.
 
     Raises:
         ValueError: an argument is out of range.
@@ -39,6 +43,8 @@ class ResNet(StagedBackbone):
         stem_kernel: int = 7,
         out_indices: Sequence[int] = (2, 3, 4),
         stage: StageFactory | Sequence[StageFactory] = BlockStage,
+        entry_stride: int = 4,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         if depth not in DEPTHS:
@@ -47,6 +53,10 @@ class ResNet(StagedBackbone):
             raise ValueError(f"Expected `width` to be >= 1, but got {width}.")
         if stem_kernel < 1 or stem_kernel % 2 == 0:
             raise ValueError(f"Expected `stem_kernel` to be odd and >= 1, but got {stem_kernel}.")
+        if entry_stride not in (2, 4):
+            raise ValueError(f"Expected `entry_stride` to be 2 or 4, but got {entry_stride}.")
+        if in_channels < 1:
+            raise ValueError(f"Expected `in_channels` to be >= 1, but got {in_channels}.")
         self._set_out_indices(out_indices, 5)
         counts, expansion = DEPTHS[depth]
         widths = [width * expansion * 2**index for index in range(4)]
@@ -58,15 +68,15 @@ class ResNet(StagedBackbone):
                 "Cure: a basic block (BLOCKS) for depths 18 and 34, a bottleneck (BOTTLENECKS) for depth 50."
             )
         signed = bool(stages) and stages[0].entry.signed_input
-        self.conv1 = nn.Conv2d(3, width, stem_kernel, 2, stem_kernel // 2, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, width, stem_kernel, 2, stem_kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.act1 = nn.Identity() if signed else nn.ReLU()
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if entry_stride == 4 else nn.Identity()
         self._add_stages(stages)
         self.feature_info = FeatureInfo(
             [{"num_chs": width, "reduction": 2, "module": "act1"}]
             + [
-                {"num_chs": channels, "reduction": 4 * 2**index, "module": f"layer{index + 1}"}
+                {"num_chs": channels, "reduction": entry_stride * 2**index, "module": f"layer{index + 1}"}
                 for index, channels in enumerate(widths)
             ],
             self.out_indices,
@@ -74,7 +84,7 @@ class ResNet(StagedBackbone):
         self._initialise_real_convolutions()
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Extract features from `x`, (N, 3, H, W), normalised; one map per entry of ``out_indices``."""
+        """Extract features from `x`, (N, in_channels, H, W), normalised; one map per entry of ``out_indices``."""
         stem = self.act1(self.bn1(self.conv1(x)))
         maps = [stem]
         if self.stages:

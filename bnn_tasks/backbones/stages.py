@@ -74,7 +74,7 @@ class StagedBackbone(Backbone):
 
     def _initialise_real_convolutions(self) -> None:
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if type(module) is nn.Conv2d:  # a DepthwisePath begins as the identity
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def _run_stages(self, x: Tensor) -> list[Tensor]:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from bnn_tasks.backbones.activated_units import ClippedUnit, GatedUnit, MaxoutUnit, PReLUUnit, ReActUnit
+from bnn_tasks.backbones.activated_units import ClippedUnit, GatedUnit, LocalUnit, MaxoutUnit, PReLUUnit, ReActUnit
 from bnn_tasks.backbones.block import Block
 from bnn_tasks.backbones.units import BiRealUnit, Unit
 from bnn_tasks.binary import Method
@@ -93,6 +93,26 @@ class ReActBlock(UnitBlock):
         self, in_channels: int, out_channels: int, stride: int = 1, method: str | Method = "react", dilation: int = 1
     ) -> None:
         super().__init__(ReActUnit, in_channels, out_channels, stride, method, dilation)
+
+
+class LocalBlock(UnitBlock):
+    """Two `LocalUnit`: ReActNet's block with a real 3×3 filter a channel on every path.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: stride of the first convolution.
+        method: how weights and activations become ±1.
+        dilation: distance of the convolutions' taps.
+
+    Raises:
+        ValueError: the method is unknown or binarises weights only.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 1, method: str | Method = "react", dilation: int = 1
+    ) -> None:
+        super().__init__(LocalUnit, in_channels, out_channels, stride, method, dilation)
 
 
 class PReLUBlock(UnitBlock):

@@ -9,7 +9,7 @@ from bnn_tasks.compare.detection import DetectionComparison, compare_detectors, 
 from bnn_tasks.data import ClassificationData, DetectionData, ImageData
 from bnn_tasks.runtime import Session
 from bnn_tasks.tasks import ClassificationTask, DetectionTask
-from bnn_tasks.training import load_task
+from bnn_tasks.tasks.checkpoint import load_task
 
 __all__ = ["ClassificationComparison", "DetectionComparison", "compare", "unmatched"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bnn_tasks.backbones import BranchMean, BranchSum, ChannelGroupMean, ChannelScale, Maxout, SoftGate
+from bnn_tasks.backbones import BranchMean, BranchSum, ChannelGroupMean, ChannelScale, DepthwisePath, Maxout, SoftGate
 from bnn_tasks.binary import RPReLU
 from bnn_tasks.export.builder import ExportError, GraphBuilder, to_numpy
 from bnn_tasks.models import Normalize, ResizeLike
@@ -31,7 +31,8 @@ def _conv2d(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str
         "dilation": list(layer.dilation),
         "groups": layer.groups,
     }
-    return builder.add("conv2d", name, inputs, attrs, {"weight": layer.weight, "bias": layer.bias})
+    weight = layer.kernel() if isinstance(layer, DepthwisePath) else layer.weight
+    return builder.add("conv2d", name, inputs, attrs, {"weight": weight, "bias": layer.bias})
 
 
 def _linear(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
@@ -152,6 +153,7 @@ def _nothing(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[st
 
 MODULES: dict[type[nn.Module], Emit] = {
     nn.Conv2d: _conv2d,
+    DepthwisePath: _conv2d,
     nn.Linear: _linear,
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm1d: _batch_norm,

@@ -81,9 +81,12 @@ class StageNode:
 class Normalize(nn.Module):
     """y = (x - mean_c) / std_c: the first node of every model, so that nobody else normalises.
 
+    Its number of values is the number of channels that the model takes. For images of one channel, grey or infrared,
+    mean [0.449] and std [0.226], the averages of ImageNet's, do where the set's own are not known.
+
     Args:
-        mean: per channel, in [0, 1]; ImageNet's by default.
-        std: per channel, > 0; ImageNet's by default.
+        mean: per channel, in [0, 1]; ImageNet's RGB ones by default.
+        std: per channel, > 0; ImageNet's RGB ones by default.
     """
 
     mean: Tensor
@@ -99,14 +102,30 @@ class Normalize(nn.Module):
         return (x - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
 
+def input_channels(model: nn.Module) -> int:
+    """Channels of the images that a model takes, as its first node says; 3 where it has none that normalises.
+
+    Args:
+        model: a detector, a classifier, or another module.
+    """
+    for module in model.modules():
+        if isinstance(module, Normalize):
+            return module.mean.numel()
+    return 3
+
+
 class Detector(nn.Module):
     """Base class of the detectors. ``forward`` never changes meaning with ``training``.
 
     Attributes:
         num_classes: K; labels are 0 … K-1, there is no background label.
+        feature_channels: of the maps that ``features`` returns, fine to coarse.
+        feature_strides: pixels between their positions.
     """
 
     num_classes: int
+    feature_channels: list[int]
+    feature_strides: list[int]
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps that the dense predictions read, fine to coarse.

@@ -75,6 +75,7 @@ class RetinaNet(Detector):
         strides = list(backbone.feature_info.reduction())
         strides += [strides[-1] * 2 ** (extra + 1) for extra in range(self.neck.levels - len(strides))]
         self.anchors = Anchors(strides, [[anchor_scale * s * octave for octave in OCTAVES] for s in strides], ratios)
+        self.feature_channels, self.feature_strides = [self.neck.channels] * self.neck.levels, strides
         self.head = head(self.neck.channels, self.neck.levels, self.anchors.per_position, num_classes)
         if untied := untied_layers(self):
             raise ValueError(
@@ -99,14 +100,22 @@ class RetinaNet(Detector):
         """(N, A·columns, h, w) a level -> (N, h·w·A, columns) a level, in the anchors' order."""
         return [x.permute(0, 2, 3, 1).reshape(len(x), -1, columns) for x in maps]
 
+    def rows(self, outputs: RawOutputs) -> tuple[Tensor, Tensor]:
+        """Logits (N, M, K) and deltas (N, M, 4) of all M anchors, in the anchors' order, in float32.
+
+        Args:
+            outputs: what ``forward`` returned.
+        """
+        logits = torch.cat(self._rows(outputs["cls_logits"], self.num_classes), dim=1).float()
+        return logits, torch.cat(self._rows(outputs["box_deltas"], 4), dim=1).float()
+
     def loss(self, outputs: RawOutputs, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
         """Focal loss of all anchors and GIoU loss of those assigned to objects, both per assigned anchor.
 
         Anchors whose best object is to be ignored count for neither.
         """
         anchors = torch.cat(self.anchors(outputs["cls_logits"]))
-        logits = torch.cat(self._rows(outputs["cls_logits"], self.num_classes), dim=1).float()
-        deltas = torch.cat(self._rows(outputs["box_deltas"], 4), dim=1).float()
+        logits, deltas = self.rows(outputs)
         wanted = torch.zeros_like(logits)
         counted = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
         images, rows, boxes = [], [], []

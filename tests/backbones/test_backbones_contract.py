@@ -128,7 +128,7 @@ def test_a_block_of_relus_refuses_signs(method: str) -> None:
 
 def test_without_a_method_the_block_has_its_own() -> None:
     own = {"plain": "xnor", "bireal": "bireal", "react": "react", "prelu": "bireal", "clipped": "ir_net"}
-    own |= {"maxout": "adabin", "gated": "bbg", "weight_only": "bwn"}
+    own |= {"local": "react", "maxout": "adabin", "gated": "bbg", "weight_only": "bwn"}
     assert own.keys() == BLOCKS.keys() - {"real"}
     for block, method in own.items():
         net = timm.create_model("bnn_resnet18", features_only=True, block=block, width=2)

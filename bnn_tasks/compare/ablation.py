@@ -1,0 +1,206 @@
+"""The same detector with other blocks in its parts: what each costs in average precision, over several seeds."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+METRICS = ("ap", "ap50", "ap_small")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Which blocks stand in which part.
+
+    Attributes:
+        backbone: name of the backbone's block, without "Block".
+        neck: name of the pyramid's unit, without "Unit".
+        head: name of the towers' unit, without "Unit".
+        teacher: name of the variant of the same seed that is imitated; empty for none.
+    """
+
+    backbone: str
+    neck: str
+    head: str
+    teacher: str = ""
+
+
+VARIANTS: dict[str, Variant] = {
+    "real": Variant("Real", "Real", "Real"),
+    "plain": Variant("Plain", "Plain", "Plain"),
+    "bireal": Variant("BiReal", "BiReal", "BiReal"),
+    "react": Variant("ReAct", "ReAct", "ReAct"),
+    "local": Variant("Local", "Local", "Local"),
+    "local_distilled": Variant("Local", "Local", "Local", "real"),
+    "local_backbone": Variant("Local", "Real", "Real"),
+    "local_neck": Variant("Real", "Local", "Real"),
+    "local_head": Variant("Real", "Real", "Local"),
+}
+
+# What the student imitates: the pyramid's channels and the twin's scores and boxes.
+TERMS: list[dict[str, Any]] = [{"class_path": "PyramidImitation"}, {"class_path": "ResponseImitation"}]
+
+
+def config_of(base: Mapping[str, Any], variant: Variant, seed: int, folder: Path, teacher: Path) -> dict[str, Any]:
+    """The base config with a variant's parts.
+
+    Args:
+        base: a RetinaNet's config.
+        variant: the parts.
+        seed: of weights, order and augmentation.
+        folder: of the run.
+        teacher: checkpoint of the imitated run, if any.
+    """
+    config = copy.deepcopy(dict(base))
+    model = config["model"]["init_args"]["model"]["init_args"]
+    model["backbone"]["init_args"]["block"] = {"class_path": f"{variant.backbone}Block"}
+    model["neck"]["init_args"]["unit"] = {"class_path": f"{variant.neck}Unit"}
+    model["head"]["init_args"]["unit"] = {"class_path": f"{variant.head}Unit"}
+    if variant.teacher:
+        source = {"class_path": "CheckpointTeacher", "init_args": {"path": str(teacher)}}
+        distillation = {"class_path": "Distillation", "init_args": {"teacher": source, "terms": TERMS}}
+        config["model"]["init_args"]["auxiliary"] = [distillation]
+    config["seed_everything"] = seed
+    config["trainer"]["default_root_dir"] = str(folder)
+    return config
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a folder with its config, checkpoint, results and time.
+
+    Attributes:
+        name: of the variant.
+        seed: of the run.
+        folder: of the run.
+    """
+
+    name: str
+    seed: int
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """What the fit leaves."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def train(self, base: Mapping[str, Any], teacher: Path, overrides: Sequence[str], splits: Sequence[str]) -> None:
+        """Fit and evaluate, unless that is done already; an interrupted fit goes on from its checkpoint.
+
+        Args:
+            base: the base config.
+            teacher: checkpoint of the imitated run, if any.
+            overrides: further arguments of the command line.
+            splits: what to evaluate on after the fit: ``validate``, ``test``.
+
+        Raises:
+            RuntimeError: a command failed; the message ends with the last lines of its output.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "base.yaml"
+        path.write_text(yaml.safe_dump(config_of(base, VARIANTS[self.name], self.seed, self.folder, teacher)))
+        finished = self.folder / "seconds.json"
+        if not finished.exists():
+            started = time.monotonic()
+            resume = ["--ckpt_path", str(self.checkpoint)] if self.checkpoint.exists() else []
+            self._call(["fit", "--config", str(path), *overrides, *resume])
+            finished.write_text(json.dumps(time.monotonic() - started))
+        for verb in splits:
+            if not (self.folder / f"{verb}.done").exists():
+                self._call([verb, "--config", str(path), *overrides, "--ckpt_path", str(self.checkpoint)])
+                (self.folder / f"{verb}.done").touch()
+
+    def _call(self, words: list[str]) -> None:
+        log = self.folder / f"{words[0]}.log"
+        with log.open("a") as file:
+            done = subprocess.run(
+                [sys.executable, "-m", "bnn_tasks", *words], stdout=file, stderr=subprocess.STDOUT, env=os.environ
+            )
+        if done.returncode:
+            raise RuntimeError(f"{words[0]} of {self.name}, seed {self.seed}, failed; {log} ends with:\n{_tail(log)}")
+
+    def result(self) -> dict[str, Any]:
+        """``results.json``, and the seconds of the fit."""
+        results: dict[str, Any] = json.loads((self.folder / "results.json").read_text())
+        results["seconds"] = json.loads((self.folder / "seconds.json").read_text())
+        return results
+
+
+def _tail(path: Path, lines: int = 15) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+def ablate(
+    config: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    names: Sequence[str],
+    seeds: Sequence[int],
+    jobs: int = 1,
+    overrides: Sequence[str] = (),
+    splits: Sequence[str] = ("validate", "test"),
+) -> str:
+    """Train every variant with every seed and compare them.
+
+    Args:
+        config: of a RetinaNet; its blocks and units are replaced.
+        out: folder; ``VARIANT_SEED`` is a run's, ``ablation.json`` has all results. What is done already is not done again.
+        names: keys of ``VARIANTS``; a teacher's own variant is trained too.
+        seeds: one run each.
+        jobs: runs at the same time, >= 1.
+        overrides: further arguments of every fit and evaluation, such as ``--trainer.max_epochs=20``.
+        splits: verbs that evaluate: ``validate``, ``test``.
+
+    Returns:
+        The table, in Markdown.
+
+    Raises:
+        ValueError: an unknown variant.
+        RuntimeError: a training failed.
+    """
+    if unknown := [name for name in names if name not in VARIANTS]:
+        raise ValueError(f"Expected variants of {list(VARIANTS)}, but got {unknown}.")
+    base = yaml.safe_load(Path(config).read_text())
+    teachers = [VARIANTS[name].teacher for name in names if VARIANTS[name].teacher]
+    ordered = list(dict.fromkeys([*teachers, *names]))
+    runs = {(n, s): Run(n, s, Path(out) / f"{n}_{s}") for s in seeds for n in ordered}
+    with ThreadPoolExecutor(jobs) as pool:
+        for with_teacher in (False, True):
+            waiting = [
+                pool.submit(run.train, base, runs.get((teacher, run.seed), run).checkpoint, overrides, splits)
+                for run in runs.values()
+                if bool(teacher := VARIANTS[run.name].teacher) == with_teacher
+            ]
+            for future in waiting:
+                future.result()
+    results = {name: [runs[name, seed].result() for seed in seeds] for name in ordered}
+    (Path(out) / "ablation.json").write_text(json.dumps(results, indent=1))
+    return table(results, "test" if "test" in splits else "val")
+
+
+def table(results: Mapping[str, Sequence[Mapping[str, Any]]], split: str) -> str:
+    """Mean and standard deviation (of one run, n - 1) a variant, in Markdown.
+
+    Args:
+        results: variant -> what every seed gave.
+        split: ``val`` or ``test``.
+    """
+    lines = ["| variant | runs | AP | AP50 | AP_small | minutes a run |", "|---|---|---|---|---|---|"]
+    for name, runs in results.items():
+        cells = []
+        for metric in METRICS:
+            values = np.array([run[split]["metrics"][f"{split}/{metric}"] for run in runs], np.float64)
+            spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.4f}{spread}")
+        minutes = np.mean([run["seconds"] for run in runs]) / 60
+        lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} | {minutes:.1f} |")
+    return "\n".join(lines)
