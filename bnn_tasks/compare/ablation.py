@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-METRICS = ("ap", "ap50", "ap_small")
+METRICS = ("ap", "ap50", "ap_small")  # and the AP of every class
 
 
 @dataclass(frozen=True)
@@ -194,10 +194,14 @@ def table(results: Mapping[str, Sequence[Mapping[str, Any]]], split: str) -> str
         results: variant -> what every seed gave.
         split: ``val`` or ``test``.
     """
-    lines = ["| variant | runs | AP | AP50 | AP_small | minutes a run |", "|---|---|---|---|---|---|"]
+    first = next(iter(results.values()))[0][split]["metrics"]
+    classes = [name.removeprefix(f"{split}/") for name in first if name.startswith(f"{split}/ap/")]
+    metrics = [*METRICS, *classes]
+    titles = [metric.replace("ap/", "AP ").replace("ap", "AP") for metric in metrics]
+    lines = [f"| variant | runs | {' | '.join(titles)} | minutes a run |", "|---" * (len(metrics) + 3) + "|"]
     for name, runs in results.items():
         cells = []
-        for metric in METRICS:
+        for metric in metrics:
             values = np.array([run[split]["metrics"][f"{split}/{metric}"] for run in runs], np.float64)
             spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
             cells.append(f"{values.mean():.4f}{spread}")

@@ -1,5 +1,6 @@
 """Detectors that teach: frozen, in eval mode, never in a checkpoint, loaded when they are first needed."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -145,7 +146,9 @@ class TorchvisionDetectorTeacher(DetectorTeacher):
         backbone = module.get_submodule("backbone")
         self._normalize.to(images.device)
         features = list(backbone(self._normalize(images)).values())
-        strides = [2 ** round(torch.log2(torch.tensor(images.shape[2] / x.shape[2])).item()) for x in features]
+        # Every level of torchvision's pyramids has half the size of the one before; the small ones are rounded up.
+        first = 2 ** round(math.log2(images.shape[2] / features[0].shape[2]))
+        strides = [first * 2**level for level in range(len(features))]
         return TeacherView(features, strides, None, lambda: _found(module(list(images))))
 
 
