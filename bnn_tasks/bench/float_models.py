@@ -9,7 +9,7 @@ import numpy as np
 
 from bnn_tasks.bench.contenders import FP32, NNCF, QDQ
 from bnn_tasks.bench.machine import one_line
-from bnn_tasks.bench.material import Net, read_fed, write_expected
+from bnn_tasks.bench.material import Net, read_fed, read_given, write_expected
 from bnn_tasks.bench.simplify import float_net
 from bnn_tasks.runtime.format import load
 
@@ -29,7 +29,7 @@ def write_twin(net: Net) -> None:
 
     twin = make_twin(float_net(*load(net.float_artifact)))
     with torch.inference_mode():
-        write_expected(net, [y.numpy() for y in twin(torch.from_numpy(_batch(net)[0]))])
+        write_expected(net, [y.numpy() for y in twin(*map(torch.from_numpy, _batch(net)[0].values()))])
 
 
 def write_onnx(net: Net) -> None:
@@ -43,14 +43,15 @@ def write_onnx(net: Net) -> None:
     from bnn_tasks.bench.twin import make_twin
 
     twin = make_twin(float_net(*load(net.float_artifact)))
+    example = _batch(net)[0]
     names = [f"output{index}" for index in range(len(twin.net.outputs))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter says on every call that there is a newer one
         torch.onnx.export(
             twin,
-            (torch.from_numpy(_batch(net)[0]),),
+            tuple(map(torch.from_numpy, example.values())),
             str(net.path(FP32)),
-            input_names=[INPUT],
+            input_names=list(example),
             output_names=names,
             opset_version=OPSET,
             dynamo=False,
@@ -74,8 +75,7 @@ def write_qdq(net: Net) -> None:
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             """The next one, None after the last."""
-            x = next(self._left, None)
-            return None if x is None else {INPUT: x}
+            return next(self._left, None)
 
     prepared = net.path("twin_prepared.onnx")
     quant_pre_process(str(net.path(FP32)), str(prepared), skip_symbolic_shape=True)
@@ -133,6 +133,10 @@ def write_models(net: Net, wanted: Sequence[str], say: Callable[[str], None]) ->
     return failures
 
 
-def _batch(net: Net) -> list[np.ndarray]:
-    """The examples as the twin takes them, (1, C, H, W) float32 each."""
-    return [np.ascontiguousarray(x.transpose(2, 0, 1)[None]) for x in read_fed(net)]
+def _batch(net: Net) -> list[dict[str, np.ndarray]]:
+    """The examples as the twin takes them, (1, C, H, W) float32 each, by the names that the inputs have in the files."""
+    return [
+        {INPUT: np.ascontiguousarray(x.transpose(2, 0, 1)[None])}
+        | {f"given{number}": value for number, value in enumerate(read_given(net, index))}
+        for index, x in enumerate(read_fed(net))
+    ]

@@ -14,6 +14,7 @@ from bnn_tasks.runtime.format import load
 
 EXAMPLES = "examples.npz"  # `x0`, `x1`, …: [H, W, C], uint8 canvases of a detector, else float32
 FED = "fed.npz"  # `x0`, …: the same as the float twin takes them, float32 and normalised
+GIVEN = "given.npz"  # `0/0`, …: what the float twin takes besides, the artifact's own features of regions, (1, C, R, 1)
 EXPECTED = "expected.npz"  # `y0`, `y1`, …: the twin's outputs for the first example, (1, …)
 ACTUAL = "actual.npz"  # `0/name`, …: the artifact's own raw outputs, (C, H, W) or (C,); maps of a detector [H, W, C]
 
@@ -73,6 +74,18 @@ def write_examples(net: Net, session: Session, examples: Sequence[np.ndarray]) -
             value = values[name]
             actual[f"{index}/{name}"] = np.ascontiguousarray(value.transpose(1, 2, 0)) if net.detector else value
     _save(net.path(ACTUAL), actual)
+    _write_given(net, session, examples)
+
+
+def _write_given(net: Net, session: Session, examples: Sequence[np.ndarray]) -> None:
+    names = float_net(*load(net.float_artifact)).given
+    given: dict[str, np.ndarray] = {}
+    if names:
+        source = session if net.float_artifact == net.artifact else Session(net.float_artifact)
+        for index, x in enumerate(examples):
+            values = source.values(np.ascontiguousarray(to_float(x).transpose(2, 0, 1)))
+            given |= {f"{index}/{number}": values[name][None] for number, name in enumerate(names)}
+    _save(net.path(GIVEN), given)
 
 
 def to_float(x: np.ndarray) -> np.ndarray:
@@ -104,6 +117,13 @@ def read_fed(net: Net) -> list[np.ndarray]:
 def _read(net: Net, name: str) -> list[np.ndarray]:
     with np.load(net.path(name)) as file:
         return [file[f"x{index}"] for index in range(len(file.files))]
+
+
+def read_given(net: Net, index: int) -> list[np.ndarray]:
+    """What the float twin takes besides one input, (1, C, H, W) each, in its order."""
+    with np.load(net.path(GIVEN)) as file:
+        names = [name for name in file.files if name.startswith(f"{index}/")]
+        return [file[f"{index}/{number}"] for number in range(len(names))]
 
 
 def read_actual(net: Net, index: int) -> dict[str, np.ndarray]:

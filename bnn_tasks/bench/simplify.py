@@ -14,7 +14,7 @@ import numpy as np
 
 from bnn_tasks.runtime.graph import Graph, Node, leaves
 
-ENDING = ("anchors", "decode_boxes", "nms", "softmax")
+ENDING = ("anchors", "join_boxes", "decode_boxes", "proposals", "roi_align", "nms", "nms_softmax", "softmax")
 GAIN = 0.5  # of a drawn layer: a residual sum over many layers stays of the order of its input
 CONVOLUTIONS = ("binary_conv2d", "binary_weight_conv2d", "binary_patches")
 LINEAR = ("binary_linear", "binary_weight_linear")
@@ -49,6 +49,7 @@ class FloatNet:
         input_name: name of the input value.
         ops: in order.
         outputs: the values that the artifact's ending reads, or that the net returns.
+        given: values that the ending makes and the net reads, features of regions: further inputs, after the first.
         mean: of a normalisation that came first, and is left to whoever feeds the twin; None for none.
         std: the same.
         weight_bytes: of all parameters as 32-bit floats, before anything was folded, shared ones once.
@@ -59,6 +60,7 @@ class FloatNet:
     input_name: str
     ops: tuple[FloatOp, ...]
     outputs: tuple[str, ...]
+    given: tuple[str, ...]
     mean: np.ndarray | None
     std: np.ndarray | None
     weight_bytes: int
@@ -85,13 +87,21 @@ def float_net(graph: Graph, tensors: Mapping[str, np.ndarray], seed: int = 0, fo
     mean, std, ops, source = _without_normalisation(ops, graph.input_name)
     if fold:
         ops = _alive(_folded(ops, wanted), wanted)
+    given = tuple(name for op in ops for name in op.inputs if name in translation.given)
     return FloatNet(
-        graph.channels, source, tuple(ops), tuple(wanted), mean, std, *translation.parameter_bytes(graph, tensors)
+        graph.channels,
+        source,
+        tuple(ops),
+        tuple(wanted),
+        tuple(dict.fromkeys(given)),
+        mean,
+        std,
+        *translation.parameter_bytes(graph, tensors),
     )
 
 
 def raw_outputs(graph: Graph) -> list[str]:
-    """The values that the ending reads (anchors, boxes, suppression, softmax), each once; without one, the net's outputs."""
+    """The values that the ending reads (anchors, regions, suppression, softmax), each once; without one, the net's outputs."""
     ending = [node for node in graph.nodes if node.op in ENDING]
     made = {value for node in ending for value in node.outputs}
     read = [value for node in ending for value in node.inputs] or list(leaves(graph.outputs))
@@ -104,6 +114,7 @@ class _Translation:
     def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray], seed: int) -> None:
         self.tensors, self.seed = tensors, seed
         self.ops: list[FloatOp] = []
+        self.given: set[str] = set()
         self._values: dict[str, str | None] = {graph.input_name: graph.input_name}
         self._windows: dict[str, Mapping[str, Any]] = {}  # geometry of a patch matrix
         self._factors = _factors_behind(graph, tensors)
@@ -119,6 +130,9 @@ class _Translation:
         """Translate one node."""
         inputs = [self._values[name] for name in node.inputs if name in self._values]
         if node.op in ENDING:
+            if node.op == "roi_align":
+                self._values[node.outputs[0]] = node.outputs[0]
+                self.given.add(node.outputs[0])
             return
         if node.op in ("sign", "ones", "window_mean", "residual_sign"):
             kept = node.op == "sign" or (node.op == "residual_sign" and node.attrs["index"] == 0)

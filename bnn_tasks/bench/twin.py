@@ -73,6 +73,7 @@ RUN: dict[str, Run] = {
     "scale_shift": lambda x, attrs, own: x[0] * _channels(x[0], own["scale"]) + _channels(x[0], own["shift"]),
     "relu": lambda x, attrs, own: F.relu(x[0]),
     "hardtanh": lambda x, attrs, own: F.hardtanh(x[0], attrs["min"], attrs["max"]),
+    "l2_norm": lambda x, attrs, own: F.normalize(x[0], eps=attrs["eps"]) * _channels(x[0], own["scale"]),
     "sigmoid": lambda x, attrs, own: torch.sigmoid(x[0]),
     "prelu": _prelu,
     "add": _add,
@@ -101,9 +102,9 @@ class FloatTwin(nn.Module):
         self.net = net
         self.own = nn.ModuleList(_parameters(op) for op in net.ops)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The net's values `outputs` for a batch, (N, C, H, W), that is normalised already."""
-        values = {self.net.input_name: x}
+    def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """The net's values `outputs` for a batch, (N, C, H, W), that is normalised already, and its values `given`."""
+        values = {self.net.input_name: x, **dict(zip(self.net.given, given, strict=True))}
         for op, own in zip(self.net.ops, self.own, strict=True):
             values[op.output] = RUN[op.op]([values[name] for name in op.inputs], op.attrs, dict(own.named_parameters()))
         return tuple(values[name] for name in self.net.outputs)

@@ -28,6 +28,7 @@ from bnn_tasks.binary.methods import (
     get_method,
     horq,
     list_methods,
+    with_real_weights,
 )
 from bnn_tasks.binary.optim import (
     Bop,
@@ -111,4 +112,5 @@ __all__ = [
     "sign",
     "tie_to_size",
     "untied_layers",
+    "with_real_weights",
 ]

@@ -97,7 +97,7 @@ class _BinaryLayer(nn.Module):
         if not self.ready:
             raise ValueError(
                 f"Expected a net whose training is finished, but method {self.method_name!r} has real values in it before. "
-                "Cure: train to the end, or set_progress(net, 1.0)."
+                f"Cure: {self.weight_binarizer.cure}."
             )
         self.check()
         factor = self.output_scale.factor()

@@ -6,7 +6,7 @@ terms included, since the runtime computes them all alike. With real activations
 once for a value of a map (BatchNorm, scales, sums, pooling, XNOR-Net's means of windows) counts nothing, as in the paper.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear
 from bnn_tasks.binary.terms import Real, Threshold
+from bnn_tasks.binary.weights import RealWeight
 
 BOPS_PER_FLOP = 64
 
@@ -47,7 +48,7 @@ class LayerProfile:
 
 
 @torch.no_grad()
-def profile(module: nn.Module, example: Tensor) -> list[LayerProfile]:
+def profile(module: nn.Module, example: Tensor, run: Callable[[Tensor], object] | None = None) -> list[LayerProfile]:
     """Run `module` once and list every layer that owns parameters, in the order of first use.
 
     A layer used several times (a head shared by the levels of a pyramid) is one row with its summed operations. The parts of a
@@ -56,6 +57,7 @@ def profile(module: nn.Module, example: Tensor) -> list[LayerProfile]:
     Args:
         module: any module that takes one tensor.
         example: its input, (1, ...); only the size counts.
+        run: takes the place of ``module(example)`` where that is not the whole: a detector decodes too.
     """
     outputs: dict[str, int] = {}
     names = {id(m): name for name, m in reversed(list(module.named_modules()))}
@@ -73,7 +75,7 @@ def profile(module: nn.Module, example: Tensor) -> list[LayerProfile]:
     training = {m: m.training for m in module.modules()}
     module.eval()
     try:
-        module(example)
+        (run or module)(example)
     finally:
         for hook in hooks:
             hook.remove()
@@ -93,6 +95,9 @@ def _row(name: str, layer: nn.Module, outputs: int) -> LayerProfile:
 
 
 def _binary_row(name: str, layer: BinaryConv2d | BinaryLinear, outputs: int) -> LayerProfile:
+    if isinstance(layer.weight_binarizer, RealWeight):
+        real_params, macs = sum(p.numel() for p in layer.parameters()), outputs * layer.weight[0].numel()
+        return LayerProfile(name, type(layer).__name__, 0, real_params, 0, macs)
     # As the layer's terms(), which it cannot state before its schedules have ended.
     bases = layer.weight_binarizer.bases(layer.weight.detach())
     planes = layer.activation_binarizer.planes()

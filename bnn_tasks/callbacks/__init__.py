@@ -2,9 +2,23 @@
 
 from bnn_tasks.callbacks.checkpoint import LastCheckpoint
 from bnn_tasks.callbacks.damaged import DamagedImages
+from bnn_tasks.callbacks.detection_curves import DetectionCurves
+from bnn_tasks.callbacks.frozen_batchnorm import FrozenBatchNorm
 from bnn_tasks.callbacks.reestimate import ReestimateBatchNorm
 from bnn_tasks.callbacks.results import ResultsWriter
 from bnn_tasks.callbacks.samples import SamplePictures
+from bnn_tasks.callbacks.start_weights import BackboneWeights, ModelWeights
 from bnn_tasks.callbacks.telemetry import Telemetry
 
-__all__ = ["DamagedImages", "LastCheckpoint", "ReestimateBatchNorm", "ResultsWriter", "SamplePictures", "Telemetry"]
+__all__ = [
+    "BackboneWeights",
+    "DamagedImages",
+    "DetectionCurves",
+    "FrozenBatchNorm",
+    "LastCheckpoint",
+    "ModelWeights",
+    "ReestimateBatchNorm",
+    "ResultsWriter",
+    "SamplePictures",
+    "Telemetry",
+]

@@ -1,11 +1,13 @@
 """The hooks of validation and test, the same for both, and without the sanity check."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from bnn_tasks.tasks import ImageClassification, ImageDetections
+from bnn_tasks.tasks.gather import gather
 
 Results = list[ImageDetections] | list[ImageClassification]
 
@@ -16,20 +18,41 @@ def results_of(outputs: dict[str, Results]) -> Results:
     return results
 
 
+def _identity(result: ImageDetections | ImageClassification) -> Hashable:
+    return result.target.image_id if isinstance(result, ImageDetections) else result.file_name
+
+
 class EvaluationCallback(Callback):
-    """Base class: ``collect`` takes what every batch gave, ``finish`` comes after the last one."""
+    """Base class: ``keep`` takes from a batch what ``finish`` needs, ``finish`` comes after the last batch.
+
+    With several processes ``finish`` runs in the first one alone, with what all of them kept, each image once.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Hashable, Any]] = []
+
+    def keep(self, trainer: L.Trainer, stage: str, results: Results) -> list[tuple[Hashable, Any]]:
+        """What to keep of a batch, by image id or name; `stage` is ``val``, ``test`` (names of splits too) or ``predict``."""
+        return [(_identity(result), result) for result in results]
+
+    def finish(self, trainer: L.Trainer, stage: str, kept: list[Any]) -> None:
+        """Use what was kept, in the order of the loader, or, with several processes and sizes, in about that order."""
+        raise NotImplementedError
 
     def start(self) -> None:
         """Forget what an earlier evaluation gave."""
-        raise NotImplementedError
+        self._kept = []
 
-    def collect(self, trainer: L.Trainer, stage: str, results: Results) -> None:
-        """Take the results of a batch; `stage` is ``val`` or ``test``, the name of the split too."""
-        raise NotImplementedError
+    def collect(self, trainer: L.Trainer, stage: str, outputs: Any) -> None:
+        """Keep what is wanted of a batch."""
+        self._kept += self.keep(trainer, stage, results_of(outputs))
 
-    def finish(self, trainer: L.Trainer, stage: str) -> None:
-        """Use what was collected."""
-        raise NotImplementedError
+    def end(self, trainer: L.Trainer, stage: str) -> None:
+        """Bring the processes' parts together and finish."""
+        kept = gather(self._kept, lambda pair: pair[0])
+        self.start()
+        if trainer.is_global_zero:
+            self.finish(trainer, stage, [item for _, item in kept])
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start."""
@@ -49,7 +72,7 @@ class EvaluationCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect."""
-        self.collect(trainer, "val", results_of(outputs))
+        self.collect(trainer, "val", outputs)
 
     def on_test_batch_end(
         self,
@@ -61,13 +84,13 @@ class EvaluationCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect."""
-        self.collect(trainer, "test", results_of(outputs))
+        self.collect(trainer, "test", outputs)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Finish, but not for the sanity check."""
         if not trainer.sanity_checking:
-            self.finish(trainer, "val")
+            self.end(trainer, "val")
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Finish."""
-        self.finish(trainer, "test")
+        self.end(trainer, "test")

@@ -14,11 +14,13 @@ from torch import Tensor
 from bnn_tasks.compare.cost import Cost, side_by_side
 from bnn_tasks.data import DetectionData
 from bnn_tasks.data.batch import DetectionTarget
-from bnn_tasks.export.trace import GraphWriter, SignSite
+from bnn_tasks.export.regions import runtime_regions
+from bnn_tasks.export.trace import GraphWriter
 from bnn_tasks.export.verify import forced, verify
-from bnn_tasks.models import Detector
+from bnn_tasks.models import Boxes, Detector, FasterRCNN
 from bnn_tasks.runtime import Detections, Session, read_image
 from bnn_tasks.runtime.draw import contact_sheet, draw_boxes
+from bnn_tasks.runtime.images import to_channels
 from bnn_tasks.tasks import DetectionMetrics, DetectionTask, ImageDetections
 
 SCORE, IOU, SCORE_GAP = 0.05, 0.95, 0.01  # a detection counts from SCORE on; a match needs IOU and SCORE_GAP
@@ -36,7 +38,7 @@ class DetectionComparison:
         ties: activation bits that differ, all rounding ties, in the images with a miss.
         traced: misses that vanish once torch is given the artifact's bits.
         decided: further misses that vanish once torch decodes the artifact's raw outputs: equal but for rounding (checked),
-            they fall on two sides of a threshold in NMS.
+            they fall on two sides of a threshold in NMS, of detections or of proposals.
         cost: images compared, sizes and times.
     """
 
@@ -108,21 +110,27 @@ class _TorchNet:
 
     def __init__(self, model: Detector, session: Session) -> None:
         assert session.resize is not None
-        self.model, self.resize = model, session.resize
+        self.model, self.resize, self.channels = model, session.resize, session.graph.channels
 
     def canvas(self, image: np.ndarray) -> Tensor:
-        """The net's input for one picture, (1, 3, H, W)."""
+        """The net's input for one picture, (1, C, H, W)."""
         canvas, _ = self.resize.fit(image)
-        return torch.from_numpy(canvas).permute(2, 0, 1)[None].float() / 255
+        return torch.from_numpy(to_channels(canvas, self.channels)).permute(2, 0, 1)[None].float() / 255
 
     @torch.no_grad()
-    def __call__(self, image: np.ndarray, run: Callable[[Tensor], dict[str, list[Tensor]]] | None = None) -> Detections:
-        """Detections of one picture; `run` takes the place of the model's forward."""
-        x = self.canvas(image)
-        (found,) = self.model.decode((run or self.model)(x), (x.shape[2], x.shape[3]))
+    def __call__(self, image: np.ndarray, run: Callable[[Tensor], Boxes] | None = None) -> Detections:
+        """Detections of one picture; `run` takes the place of the model's forward and decoding."""
+        found = (run or self._detect)(self.canvas(image))
         _, placement = self.resize.fit(image)
         boxes = placement.to_image(found.boxes.numpy()).astype(np.float32)
         return Detections(boxes, found.scores.numpy(), found.labels.numpy())
+
+    def _detect(self, x: Tensor) -> Boxes:
+        return self.model.decode(self.model(x), _size(x))[0]
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return x.shape[2], x.shape[3]
 
 
 def _target(data: DetectionData, split: str) -> list[DetectionTarget]:
@@ -149,7 +157,7 @@ def compare_detectors(
         draw_from: score from which a detection is drawn, in [0, 1].
     """
     model = copy.deepcopy(task.model).eval()
-    net, sites = _TorchNet(model, session), GraphWriter(model).sites
+    net, written = _TorchNet(model, session), GraphWriter(model)
     of_torch, of_runtime = DetectionMetrics(task.classes), DetectionMetrics(task.classes)
     paths = {record.image_id: record.path for record in data.records(split)}
     counts = dict.fromkeys(("detections", "matched", "ties", "traced", "decided"), 0)
@@ -166,12 +174,12 @@ def compare_detectors(
         counts["detections"] += int((reference.scores >= SCORE).sum())
         counts["matched"] += int((reference.scores >= SCORE).sum()) - len(missing)
         if missing:
-            ties, again = _with_runtime_bits(net, session, sites, image)
+            ties, again = _with_runtime_bits(net, session, written, image)
             counts["ties"] += ties
             # With equal bits every detection must be matched: whatever was missed came from the ties alone.
             if ties and not unmatched(again, found):
                 counts["traced"] += len(missing)
-            elif not unmatched(_with_runtime_outputs(net, session, sites, image), found):
+            elif not unmatched(_with_runtime_outputs(net, session, written, image), found):
                 counts["decided"] += len(missing)
         if len(pictures) < 12:
             shown = found.scores >= draw_from
@@ -190,26 +198,36 @@ def compare_detectors(
 
 
 def _with_runtime_bits(
-    net: _TorchNet, session: Session, sites: list[SignSite], image: np.ndarray
+    net: _TorchNet, session: Session, written: GraphWriter, image: np.ndarray
 ) -> tuple[int, Detections]:
-    """Ties in one picture, and torch's detections once it is given the artifact's bits."""
-    with forced(net.model, session, sites) as forcing:
+    """Ties in one picture, and torch's detections once it is given the artifact's bits, and its proposals."""
+    model = net.model
+    with forced(model, session, written.sites) as forcing:
 
-        def run(x: Tensor) -> dict[str, list[Tensor]]:
-            forcing.start(session.values(x[0].numpy()))
-            outputs: dict[str, list[Tensor]] = net.model(x)
-            return outputs
+        def run(x: Tensor) -> Boxes:
+            values = session.values(x[0].numpy())
+            forcing.start(values)
+            outputs: dict[str, list[Tensor]] = model(x)
+            if isinstance(model, FasterRCNN):
+                proposals, _ = runtime_regions(values, written.names)
+                outputs["proposals"] = [proposals]
+            return model.decode(outputs, _size(x))[0]
 
         again = net(image, run)
         return forcing.ties, again
 
 
-def _with_runtime_outputs(net: _TorchNet, session: Session, sites: list[SignSite], image: np.ndarray) -> Detections:
+def _with_runtime_outputs(net: _TorchNet, session: Session, written: GraphWriter, image: np.ndarray) -> Detections:
     """Torch's decoding of the artifact's raw outputs, which are first checked to be torch's but for rounding."""
-    verify(net.model, session, sites, net.canvas(image))
+    model = net.model
+    verify(model, session, written, net.canvas(image))
 
-    def run(x: Tensor) -> dict[str, list[Tensor]]:
+    def run(x: Tensor) -> Boxes:
+        if isinstance(model, FasterRCNN):
+            proposals, found = runtime_regions(session.values(x[0].numpy()), written.names)
+            return model.detections(proposals, found, _size(x))[0]
         raw = session.forward(x.numpy())
-        return {name: [torch.from_numpy(level) for level in levels] for name, levels in raw.items()}
+        outputs = {name: [torch.from_numpy(level) for level in levels] for name, levels in raw.items()}
+        return model.decode(outputs, _size(x))[0]
 
     return net(image, run)

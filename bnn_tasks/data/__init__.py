@@ -21,9 +21,13 @@ from bnn_tasks.data.classification import (
 from bnn_tasks.data.coco import CocoDetectionData
 from bnn_tasks.data.findings import DataError
 from bnn_tasks.data.module import ImageData
+from bnn_tasks.data.mosaic import Mosaic
 from bnn_tasks.data.report import DataReport
 from bnn_tasks.data.synthetic import SyntheticClassificationData, SyntheticDetectionData
+from bnn_tasks.data.unlabelled import UnlabelledImageData
+from bnn_tasks.data.view import DetectionAugment
 from bnn_tasks.data.voc import VOCDetectionData
+from bnn_tasks.data.voc_devkit import VOCDevkitData
 
 __all__ = [
     "Augment",
@@ -37,18 +41,22 @@ __all__ = [
     "CropFlip",
     "DataError",
     "DataReport",
+    "DetectionAugment",
     "DetectionBatch",
     "DetectionData",
     "DetectionTarget",
     "ImageData",
     "ImageFolderData",
     "MNISTData",
+    "Mosaic",
     "PictureAugment",
     "RandomResizedCrop",
     "Report",
     "Sample",
     "SyntheticClassificationData",
     "SyntheticDetectionData",
+    "UnlabelledImageData",
     "VOCDetectionData",
+    "VOCDevkitData",
     "check",
 ]

@@ -2,18 +2,22 @@
 
 import logging
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
 
-from bnn_tasks.data.augment import Augment
 from bnn_tasks.data.batch import collate
 from bnn_tasks.data.buckets import BucketBatchSampler
+from bnn_tasks.data.cache import ImageCache
 from bnn_tasks.data.check import Report, check
 from bnn_tasks.data.dataset import DetectionDataset, Record
 from bnn_tasks.data.findings import DataError, Findings, StrictFindings
 from bnn_tasks.data.module import STAGES, ImageData, check_split
+from bnn_tasks.data.view import DetectionAugment
+from bnn_tasks.runtime.images import read_image
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +26,9 @@ class DetectionData(ImageData):
     """Detection sets for training and evaluation; predict reads the test split.
 
     A subclass reads its format in ``read`` and says its classes. Shuffling and augmentation draw from torch's random
-    numbers, so ``seed_everything`` makes an epoch repeatable for one number of workers.
+    numbers, so ``seed_everything`` makes an epoch repeatable for one number of workers. In a distributed run of Lightning
+    each image of an epoch, training or evaluation, goes to exactly one process, see ``BucketBatchSampler``; that needs the
+    trainer's default ``use_distributed_sampler: true``.
 
     Args:
         root: folder of the set.
@@ -32,6 +38,11 @@ class DetectionData(ImageData):
         batch_size: images in a batch, at least 1; an epoch's last batches may be smaller, none is dropped.
         num_workers: processes that read images; 0 reads in the main process.
         train_augment: varies the training images; None shows them as they are.
+        channels: of the images in a batch: 3 is RGB; 1 is the luma, for grey and infrared sets, and the net's first layer
+            then takes one channel. 16-bit pictures are scaled to 8 bits, 65535 to 255, either way.
+        cache: decode train and val images once and keep them in memory, see ``ImageCache``; it happens in the main process,
+            when the first epoch starts, and serves any number of workers. Test reads them from files unless it is val.
+        cache_limit: GiB that the decoded images may take, > 0; needing more is an error.
 
     Raises:
         ValueError: a value out of its range.
@@ -44,10 +55,21 @@ class DetectionData(ImageData):
         rule: str = "letterbox",
         batch_size: int = 8,
         num_workers: int = 0,
-        train_augment: Augment | None = None,
+        train_augment: DetectionAugment | None = None,
+        channels: int = 3,
+        cache: bool = False,
+        cache_limit: float = 4.0,
     ) -> None:
         super().__init__(root, sizes, rule, batch_size, num_workers)
+        if channels not in (1, 3):
+            raise ValueError(f"Expected `channels` to be 3 (RGB) or 1 (grey), but got {channels}")
+        if not cache_limit > 0:
+            raise ValueError(f"Expected `cache_limit` to be more than 0 GiB, but got {cache_limit}")
         self.train_augment = train_augment
+        self.channels = channels
+        self.cache = cache
+        self.cache_limit = int(cache_limit * 2**30)
+        self._caches: list[ImageCache] = []
         self._records: dict[str, list[Record]] = {}
 
     @property
@@ -108,7 +130,9 @@ class DetectionData(ImageData):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented training batches; damaged images are replaced and named in the batch."""
-        dataset = DetectionDataset(self.records("train"), self.resize, self.train_augment, replace_damaged=True)
+        dataset = DetectionDataset(
+            self.records("train"), self.resize, self.train_augment, True, self.channels, self._reader("train")
+        )
         return self._loader(dataset, RandomSampler(dataset))
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -124,8 +148,18 @@ class DetectionData(ImageData):
         return self._eval_loader("test")
 
     def _eval_loader(self, split: str) -> DataLoader[Any]:
-        dataset = DetectionDataset(self.records(split), self.resize)
+        dataset = DetectionDataset(self.records(split), self.resize, channels=self.channels, read=self._reader(split))
         return self._loader(dataset, SequentialSampler(dataset))
+
+    def _reader(self, split: str) -> Callable[[Path], np.ndarray]:
+        records = self.records(split)
+        for cache in self._caches:
+            if cache.covers(records):
+                return cache.read
+        if not self.cache or split == "test":  # which is read once
+            return read_image
+        self._caches.append(ImageCache(records, self.cache_limit - sum(cache.size for cache in self._caches)))
+        return self._caches[-1].read
 
     def _loader(self, dataset: DetectionDataset, sampler: Sampler[int]) -> DataLoader[Any]:
         return DataLoader(

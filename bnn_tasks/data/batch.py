@@ -14,6 +14,9 @@ from bnn_tasks.runtime.images import Placement
 class DetectionTarget:
     """The objects of one image; N may be 0.
 
+    Where training shows several images on one canvas, the canvas is the image: ``image_boxes``, ``area`` and ``placement``
+    are in its pixels, ``image_id`` is the first one's, and ``file_name`` names all.
+
     Attributes:
         boxes: (N, 4) float32 xyxy, canvas pixels, clipped to the canvas.
         labels: (N,) int64 in 0..K-1.
@@ -45,7 +48,7 @@ class DetectionSample:
     """One image before batching.
 
     Attributes:
-        canvas: (H, W, 3) uint8 RGB.
+        canvas: (H, W, C) uint8; RGB, or grey where C is 1.
         target: its objects.
         damaged: names of unreadable images that this one stands in for.
     """
@@ -60,7 +63,7 @@ class DetectionBatch:
     """A batch of canvases of one shape.
 
     Attributes:
-        images: (B, 3, H, W) float32 RGB in [0, 1].
+        images: (B, C, H, W) float32 in [0, 1]; RGB, or grey where C is 1.
         targets: one per image.
         damaged: names of unreadable training images that others stand in for.
     """

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bnn_tasks.data.cache import decoded_bytes
 from bnn_tasks.data.dataset import Record
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.module import SPLITS
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SMALL_SIDE = 8  # canvas pixels; a feature map of stride 8, the finest of a usual detector, has one value for it
 SMALL_SHARE = 0.05
 GREY_SHARE = 0.25
+FEW_LEVELS = 64  # of 256; two bits of eight lost
 
 
 @dataclass
@@ -36,6 +38,29 @@ class SplitSummary:
     objects: np.ndarray
     difficult: int
     crowd: int
+
+
+@dataclass
+class PixelSummary:
+    """Values of all pixels that were read.
+
+    Attributes:
+        low: least value, 0..255.
+        high: largest value, 0..255.
+        coloured: images that are not grey.
+        images: number of them.
+    """
+
+    low: int = 255
+    high: int = 0
+    coloured: int = 0
+    images: int = 0
+
+    def add(self, image: np.ndarray) -> None:
+        """Count one image, (height, width, 3) uint8 RGB."""
+        self.low, self.high = min(self.low, int(image.min())), max(self.high, int(image.max()))
+        self.coloured += bool((image[..., 0] != image[..., 1]).any() or (image[..., 0] != image[..., 2]).any())
+        self.images += 1
 
 
 @dataclass
@@ -75,6 +100,7 @@ def check(data: "DetectionData") -> Report:
         report.errors.append(str(error))
         return report
     records: dict[str, list[Record]] = {}
+    pixels = PixelSummary()
     for split in SPLITS:
         findings = Findings()
         try:
@@ -86,12 +112,14 @@ def check(data: "DetectionData") -> Report:
             del records[split]
             report.warnings.append(f"the {split} split has the images of an earlier one; they are counted once")
             continue
-        _check_images(records[split], report, findings)
+        _check_images(records[split], report, findings, pixels)
         if records[split]:
             report.splits[split] = _summary(records[split], len(report.class_names))
         report.errors += findings.errors
         report.warnings += findings.warnings
     _check_splits(records, report)
+    _check_cache(data, records, report)
+    _check_pixels(data.channels, pixels, report)
     _suggest([record for split in records.values() for record in split], data.resize, report)
     return report
 
@@ -103,13 +131,15 @@ def _repeats(records: dict[str, list[Record]], split: str) -> bool:
     )
 
 
-def _check_images(records: list[Record], report: Report, findings: Findings) -> None:
+def _check_images(records: list[Record], report: Report, findings: Findings, pixels: PixelSummary) -> None:
     for record in records:
         try:
-            size = read_image(record.path).shape[:2]
+            image = read_image(record.path)
         except ImageError as error:
             findings.error(str(error))
             continue
+        size = image.shape[:2]
+        pixels.add(image)
         report.image_sizes[size[0], size[1]] += 1
         if size != (record.height, record.width):
             findings.error(
@@ -146,6 +176,31 @@ def _check_splits(records: dict[str, list[Record]], report: Report) -> None:
             report.warnings.append(f"class {name!r} has no objects in any split; remove it, or add some")
         elif "train" in report.splits and not report.splits["train"].objects[label]:
             report.warnings.append(f"class {name!r} has no objects in the train split, so it cannot be learnt")
+
+
+def _check_cache(data: "DetectionData", records: dict[str, list[Record]], report: Report) -> None:
+    needed = decoded_bytes([record for split in ("train", "val") for record in records.get(split, [])])
+    if data.cache and needed > data.cache_limit:
+        report.errors.append(
+            f"{data.root}: `cache` needs {needed:,} bytes ({needed / 2**30:.2f} GiB), more than `cache_limit`; set `cache` to "
+            "false, or a larger limit"
+        )
+
+
+def _check_pixels(channels: int, pixels: PixelSummary, report: Report) -> None:
+    if not pixels.images:
+        return
+    if channels == 1 and pixels.coloured:
+        report.warnings.append(
+            f"{pixels.coloured} of {pixels.images} images have colours, of which a net sees the luma alone with `channels` 1"
+        )
+    if channels == 3 and not pixels.coloured:
+        report.suggestions.append("no image has colours; a net of one channel (`channels` 1, `in_channels` 1) would do")
+    if pixels.high - pixels.low < FEW_LEVELS:
+        report.suggestions.append(
+            f"all pixels of all images are in [{pixels.low}, {pixels.high}] of [0, 255]; stretch the whole set by one rule "
+            "(16-bit thermal pictures are scaled as if they went up to 65535), or fine detail is rounded away"
+        )
 
 
 def _suggest(records: list[Record], resize: Resize, report: Report) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bnn_tasks.data.base import DetectionData
-from bnn_tasks.data.coco_file import CocoFile, CocoImage, read_coco
+from bnn_tasks.data.coco_file import COCO_SOURCE, CocoFile, CocoImage, read_coco
 from bnn_tasks.data.dataset import Record
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.module import SPLITS
@@ -86,7 +86,7 @@ class CocoDetectionData(DetectionData):
             raise DataError(f"{self.root}: there is no {split} split; add it to `annotations` and `images`")
         path, folder = self.root / self.annotations[split], self.root / self.image_folders[split]
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such image folder; correct `images`")
+            raise DataError(f"{folder}: no such image folder; correct `images`; {COCO_SOURCE}")
         file = read_coco(path, findings)
         if file.categories != self._known_categories():
             findings.error(f"{path}: its categories are not those of the other splits; make them equal")

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bnn_tasks.data.coco_segmentation import segmentation_fault
 from bnn_tasks.data.findings import DataError, Findings
+
+COCO_SOURCE = (  # torchvision fetches VOC, but not COCO
+    "for COCO 2017 itself unpack train2017.zip and val2017.zip of http://images.cocodataset.org/zips/ and "
+    "http://images.cocodataset.org/annotations/annotations_trainval2017.zip below `root`"
+)
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,12 @@ class CocoFile:
     Attributes:
         categories: name by id, sorted by id; COCO's ids have gaps.
         images: by id, sorted.
+        objects: ids of the annotations.
     """
 
     categories: dict[int, str]
     images: dict[int, CocoImage]
+    objects: set[int] = field(default_factory=set)
 
 
 def read_coco(path: Path, findings: Findings) -> CocoFile:
@@ -63,14 +71,17 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
 
     Args:
         path: of the JSON file.
-        findings: takes what is wrong; entries at fault are left out. Boxes without area are a warning.
+        findings: takes what is wrong; entries at fault are left out. Boxes without area are left out with a warning;
+            an object whose segmentation is no mask stays, with a warning.
 
     Raises:
         DataError: the file cannot be read as a COCO file at all.
     """
     if not path.is_file():
         there = sorted(file.name for file in path.parent.glob("*.json"))
-        raise DataError(f"{path}: no such annotation file; correct `annotations`. The folder has {there}")
+        raise DataError(
+            f"{path}: no such annotation file; correct `annotations` (the folder has {there}); {COCO_SOURCE}"
+        )
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -93,7 +104,7 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
                 findings.warning(f"{path}: {kind}[{position}], id {entry.get('id')}: {warning}")
     if not file.categories:
         raise DataError(f"{path}: it has no categories; add them")
-    return CocoFile(dict(sorted(file.categories.items())), dict(sorted(file.images.items())))
+    return CocoFile(dict(sorted(file.categories.items())), dict(sorted(file.images.items())), file.objects)
 
 
 def _add_category(file: CocoFile, entry: dict[str, Any]) -> str | None:
@@ -118,7 +129,9 @@ def _add_image(file: CocoFile, entry: dict[str, Any]) -> str | None:
 
 
 def _add_object(file: CocoFile, entry: dict[str, Any]) -> str | None:
-    image, category = _integer(entry, "image_id"), _integer(entry, "category_id")
+    id_, image, category = (_integer(entry, key) for key in ("id", "image_id", "category_id"))
+    if id_ in file.objects:
+        raise ValueError("a second annotation of this id; give each its own")
     if image not in file.images:
         raise ValueError(f"`image_id` {image} is no image of this file; add the image or remove the annotation")
     if category not in file.categories:
@@ -139,12 +152,18 @@ def _add_object(file: CocoFile, entry: dict[str, Any]) -> str | None:
             f"the box {values} is outside image {image} of {owner.width}x{owner.height} pixels; correct it"
         )
     area = _number("area", entry.get("area", width * height))
+    file.objects.add(id_)
     owner.objects.append(CocoObject(category, (x, y, x1, y1), area, bool(crowd)))
-    if min(x, y) < -1 or x1 > owner.width + 1 or y1 > owner.height + 1:
-        return (
-            f"the box {values} reaches beyond image {image} of {owner.width}x{owner.height} pixels; training clips it"
-        )
-    return None
+    return _warning(entry, values, owner)
+
+
+def _warning(entry: dict[str, Any], values: list[float], owner: CocoImage) -> str | None:
+    """What is wrong with an object whose box is used nevertheless."""
+    x, y, width, height = values
+    if min(x, y) < -1 or x + width > owner.width + 1 or y + height > owner.height + 1:
+        return f"the box {values} reaches beyond image {owner.id} of {owner.width}x{owner.height} pixels; training clips it"
+    fault = segmentation_fault(entry["segmentation"], (owner.height, owner.width)) if "segmentation" in entry else None
+    return fault and f"{fault}; its box is used, but correct it before masks are"
 
 
 def _integer(entry: dict[str, Any], key: str, least: int = 0) -> int:

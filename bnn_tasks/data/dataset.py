@@ -1,7 +1,7 @@
 """Images and their objects as a torch data set."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from bnn_tasks.data.augment import Augment
 from bnn_tasks.data.batch import DetectionSample, DetectionTarget
 from bnn_tasks.data.findings import DataError
-from bnn_tasks.runtime.images import ImageError, Resize, Size, read_image
+from bnn_tasks.data.view import DetectionAugment, View
+from bnn_tasks.runtime.images import ImageError, Placement, Resize, Size, read_image, to_channels
 
 log = logging.getLogger(__name__)
 
@@ -48,23 +48,33 @@ class Record:
 
 
 class DetectionDataset(Dataset[DetectionSample]):
-    """Reads an image, fits it to its canvas, and moves its boxes along.
+    """Reads images, fits them to a canvas, and moves their boxes along.
 
     Args:
         records: the images; at least one.
         resize: how an image becomes a canvas.
-        augment: chooses another window and other colours; None shows the image as it is.
+        augment: draws the canvas another way each time, from one image or from several; None shows the image as it is.
         replace_damaged: the next readable image takes the place of an unreadable one, whose name goes with the
             sample. False makes it an error: a score must be over all images.
+        channels: of the canvas; 3 is RGB, 1 its luma.
+        read: image path -> (height, width, 3) uint8 RGB; it raises ``ImageError``.
     """
 
     def __init__(
-        self, records: Sequence[Record], resize: Resize, augment: Augment | None = None, replace_damaged: bool = False
+        self,
+        records: Sequence[Record],
+        resize: Resize,
+        augment: DetectionAugment | None = None,
+        replace_damaged: bool = False,
+        channels: int = 3,
+        read: Callable[[Path], np.ndarray] = read_image,
     ) -> None:
         self.records = list(records)
         self.resize = resize
         self.augment = augment
         self.replace_damaged = replace_damaged
+        self.channels = channels
+        self.read = read
         self.sizes: list[Size] = [resize.bucket(record.height, record.width) for record in self.records]
         self._warned: set[str] = set()
 
@@ -82,17 +92,33 @@ class DetectionDataset(Dataset[DetectionSample]):
             DataError: the image has another size than its annotation.
         """
         damaged: list[str] = []
+        if self.augment is None:
+            record, image = self._read(index, damaged)
+            return self._plain(record, image, self.sizes[index], damaged)
+        others = torch.randint(len(self), (self.augment.pictures() - 1,)).tolist()
+        shown = [self._read(place, damaged) for place in (index, *others)]
+        canvas, views = self.augment.compose([image for _, image in shown], self.resize, self.sizes[index])
+        records = [record for record, _ in shown]
+        target = (_augmented if len(records) == 1 else _joined)(records, views, self.sizes[index])
+        return DetectionSample(to_channels(canvas, self.channels), target, damaged)
+
+    def _read(self, index: int, damaged: list[str]) -> tuple[Record, np.ndarray]:
         for step in range(len(self.records)):
             record = self.records[(index + step) % len(self.records)]
             try:
-                image = read_image(record.path)
+                image = self.read(record.path)
             except ImageError as error:
                 if not self.replace_damaged:
                     raise
                 self._warn(record, error)
                 damaged.append(record.path.name)
                 continue
-            return self._sample(record, image, self.sizes[index], damaged)
+            if image.shape[:2] != (record.height, record.width):
+                raise DataError(
+                    f"{record.path}: the image is {image.shape[1]}x{image.shape[0]} pixels, but its annotation is for "
+                    f"{record.width}x{record.height}; annotate the file as it is, its EXIF orientation applied"
+                )
+            return record, image
         raise ImageError(f"{self.records[0].path.parent}: none of the {len(self.records)} images can be read")
 
     def _warn(self, record: Record, error: ImageError) -> None:
@@ -100,40 +126,53 @@ class DetectionDataset(Dataset[DetectionSample]):
             self._warned.add(record.path.name)
             log.warning("%s; the next readable image takes its place", error)
 
-    def _sample(self, record: Record, image: np.ndarray, size: Size, damaged: list[str]) -> DetectionSample:
-        if image.shape[:2] != (record.height, record.width):
-            raise DataError(
-                f"{record.path}: the image is {image.shape[1]}x{image.shape[0]} pixels, but its annotation is for "
-                f"{record.width}x{record.height}; annotate the file as it is, its EXIF orientation applied"
-            )
-        if self.augment is None:
-            canvas, placement = self.resize.fit(image, size=size)
-            boxes = _clip(placement.to_canvas(record.boxes), size)
-            kept = np.ones(len(boxes), bool)
-        else:
-            canvas, placement = self.augment(image, self.resize, size)
-            boxes = placement.to_canvas(record.boxes)
-            kept = self.augment.kept(boxes, size)
-            boxes = _clip(boxes, size)
-        flat = (boxes[:, 2:] <= boxes[:, :2]).any(1)  # only a sliver at the edge was inside: nothing to learn from
-        target = DetectionTarget(
-            boxes=torch.from_numpy(boxes[kept]),
-            labels=torch.from_numpy(record.labels[kept]),
-            ignore=torch.from_numpy((record.ignore | flat)[kept]),
-            crowd=torch.from_numpy(record.crowd[kept]),
-            difficult=torch.from_numpy(record.difficult[kept]),
-            area=_float32(record.area[kept]),
-            image_boxes=_float32(record.boxes[kept]),
-            image_id=record.image_id,
-            file_name=record.path.name,
-            placement=placement,
-        )
-        return DetectionSample(canvas, target, damaged)
+    def _plain(self, record: Record, image: np.ndarray, size: Size, damaged: list[str]) -> DetectionSample:
+        canvas, placement = self.resize.fit(image, size=size)
+        boxes, _ = View(placement, (0, 0, size[1], size[0])).boxes(record.boxes)
+        target = _target(record, placement, boxes, np.ones(len(boxes), bool))
+        return DetectionSample(to_channels(canvas, self.channels), target, damaged)
 
 
-def _clip(boxes: np.ndarray, size: Size) -> np.ndarray:
-    height, width = size
-    return boxes.clip(0, np.array([width, height, width, height], np.float32))
+def _augmented(records: Sequence[Record], views: Sequence[View], size: Size) -> DetectionTarget:
+    """The objects of one image that stay."""
+    boxes, kept = views[0].boxes(records[0].boxes)
+    return _target(records[0], views[0].placement, boxes, kept)
+
+
+def _joined(records: Sequence[Record], views: Sequence[View], size: Size) -> DetectionTarget:
+    """The objects of several images on one canvas, as if the canvas were the image."""
+    moved = [view.boxes(record.boxes) for record, view in zip(records, views, strict=True)]
+    kept = np.concatenate([stays for _, stays in moved])
+    boxes = np.concatenate([found for found, _ in moved])
+    canvas = Record(
+        image_id=records[0].image_id,
+        path=Path(" + ".join(record.path.name for record in records)),
+        height=size[0],
+        width=size[1],
+        boxes=boxes,
+        labels=np.concatenate([record.labels for record in records]),
+        difficult=np.concatenate([record.difficult for record in records]),
+        crowd=np.concatenate([record.crowd for record in records]),
+        area=(boxes[:, 2:] - boxes[:, :2]).prod(1),
+        ignore=np.concatenate([record.ignore for record in records]),
+    )
+    return _target(canvas, Placement(1.0, 1.0, 0.0, 0.0, size[1], size[0]), boxes, kept)
+
+
+def _target(record: Record, placement: Placement, boxes: np.ndarray, kept: np.ndarray) -> DetectionTarget:
+    flat = (boxes[:, 2:] <= boxes[:, :2]).any(1)  # only a sliver at the edge was inside: nothing to learn from
+    return DetectionTarget(
+        boxes=torch.from_numpy(boxes[kept]),
+        labels=torch.from_numpy(record.labels[kept]),
+        ignore=torch.from_numpy((record.ignore | flat)[kept]),
+        crowd=torch.from_numpy(record.crowd[kept]),
+        difficult=torch.from_numpy(record.difficult[kept]),
+        area=_float32(record.area[kept]),
+        image_boxes=_float32(record.boxes[kept]),
+        image_id=record.image_id,
+        file_name=record.path.name,
+        placement=placement,
+    )
 
 
 def _float32(values: np.ndarray) -> Tensor:

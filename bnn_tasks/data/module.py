@@ -22,9 +22,14 @@ class ImageData(LightningDataModule, ABC):
         batch_size: images in a batch, at least 1.
         num_workers: processes that read images; 0 reads in the main process.
 
+    Attributes:
+        channels: of the images in a batch; 3 is RGB.
+
     Raises:
         ValueError: a value out of its range.
     """
+
+    channels: int = 3
 
     def __init__(
         self, root: str | Path, sizes: list[Size], rule: str = "letterbox", batch_size: int = 8, num_workers: int = 0

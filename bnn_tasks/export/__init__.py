@@ -1,7 +1,7 @@
 """nn.Module -> artifact of the runtime: trace, fold, write, verify."""
 
-from bnn_tasks.export.builder import ExportError
-from bnn_tasks.export.verify import Parity, ParityError
+from bnn_tasks.export.builder import ExportError, ParityError
+from bnn_tasks.export.verify import Parity
 from bnn_tasks.export.writer import ExportReport, export
 
 __all__ = ["ExportError", "ExportReport", "Parity", "ParityError", "export"]

@@ -15,6 +15,10 @@ class ExportError(ValueError):
     """A module that cannot be exported faithfully; the message names the layer."""
 
 
+class ParityError(ExportError):
+    """The artifact does not compute what the module computes; the message names the layer."""
+
+
 def to_numpy(tensor: Tensor) -> np.ndarray:
     """A detached copy, float32 where it was floating point."""
     array = tensor.detach().cpu()

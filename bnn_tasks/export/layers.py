@@ -9,7 +9,9 @@ from torch import nn
 from bnn_tasks.backbones import BranchMean, BranchSum, ChannelGroupMean, ChannelScale, DepthwisePath, Maxout, SoftGate
 from bnn_tasks.binary import RPReLU
 from bnn_tasks.export.builder import ExportError, GraphBuilder, to_numpy
-from bnn_tasks.models import Normalize, ResizeLike
+from bnn_tasks.models import Normalize, PercentileClip, ResizeLike
+from bnn_tasks.models.l2_norm import L2Norm
+from bnn_tasks.models.single_value_norm import SingleValueBatchNorm2d
 
 Emit = Callable[[GraphBuilder, str, nn.Module, list[str]], str]
 
@@ -66,6 +68,11 @@ def _normalize(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[
     return builder.add("normalize", name, inputs, {}, {"mean": layer.mean, "std": layer.std})
 
 
+def _l2_norm(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
+    assert isinstance(layer, L2Norm)
+    return builder.add("l2_norm", name, inputs, {"eps": layer.eps}, {"scale": layer.weight})
+
+
 def _prelu(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
     assert isinstance(layer, nn.PReLU)
     return builder.add("prelu", name, inputs, {}, {"slope": layer.weight})
@@ -101,6 +108,14 @@ def _weighted_sum(builder: GraphBuilder, name: str, layer: nn.Module, inputs: li
 def _hardtanh(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
     assert isinstance(layer, nn.Hardtanh)
     return builder.add("hardtanh", name, inputs, {"min": float(layer.min_val), "max": float(layer.max_val)})
+
+
+def _percentile_clip(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
+    assert isinstance(layer, PercentileClip)
+    low, high = float(layer.low), float(layer.high)
+    if not low < high:
+        raise ExportError(f"Expected {name!r} to have a range, but it has seen no training batch. Cure: train.")
+    return builder.add("hardtanh", name, inputs, {"min": low, "max": high})
 
 
 def _max_pool(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
@@ -157,9 +172,11 @@ MODULES: dict[type[nn.Module], Emit] = {
     nn.Linear: _linear,
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm1d: _batch_norm,
+    SingleValueBatchNorm2d: _batch_norm,
     nn.ReLU: _simple("relu"),
     nn.ReLU6: _hardtanh,
     nn.Hardtanh: _hardtanh,
+    PercentileClip: _percentile_clip,
     nn.PReLU: _prelu,
     nn.Sigmoid: _simple("sigmoid"),
     nn.MaxPool2d: _max_pool,
@@ -170,6 +187,7 @@ MODULES: dict[type[nn.Module], Emit] = {
     nn.Dropout2d: _nothing,
     nn.Identity: _nothing,
     Normalize: _normalize,
+    L2Norm: _l2_norm,
     RPReLU: _rprelu,
     Maxout: _maxout,
     ChannelScale: _channel_scale,

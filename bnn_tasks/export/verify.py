@@ -29,15 +29,15 @@ from bnn_tasks.binary import (
     sign,
 )
 from bnn_tasks.binary.terms import Operand, residual_planes
-from bnn_tasks.export.builder import ExportError
-from bnn_tasks.export.trace import SignSite
+from bnn_tasks.export.builder import ParityError
+from bnn_tasks.export.regions import check_second_stage
+from bnn_tasks.export.rounding import output_error, spread
+from bnn_tasks.export.stage import SignSite
+from bnn_tasks.export.trace import GraphWriter
+from bnn_tasks.models import FasterRCNN
 from bnn_tasks.runtime import Session
 
 TIE = 1e-5  # of the standard deviation of the layer's input
-
-
-class ParityError(ExportError):
-    """The artifact does not compute what the module computes; the message names the layer."""
 
 
 @dataclass(frozen=True)
@@ -65,23 +65,6 @@ def _flat(value: Any) -> list[Any]:
     if isinstance(value, list | tuple):
         return [leaf for item in value for leaf in _flat(item)]
     return [value]
-
-
-def _spread(x: Tensor) -> float:
-    return float(x.std()) if x.numel() > 1 else 0.0
-
-
-def _output_error(want: Tensor, got: Tensor) -> float:
-    if want.shape != got.shape:
-        raise ParityError(
-            f"Expected a raw output of shape {tuple(want.shape)}, but the runtime's is {tuple(got.shape)}."
-        )
-    error = float((want - got).abs().max()) / max(_spread(want), 1e-6)
-    if not error <= 1e-3:  # NaN and inf included
-        raise ParityError(
-            f"Expected finite raw outputs equal to torch's but for rounding, but they differ by {error:.3g} std."
-        )
-    return error
 
 
 def _signed(terms: Terms, operand: Threshold | Residual, x: Tensor, given: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
@@ -161,7 +144,7 @@ class Forcing:
             )
         different = plane != sign(value) * inside
         margin = value.abs()[different]
-        limit = TIE * _spread(x)
+        limit = TIE * spread(x)
         if margin.numel() and not float(margin.max()) <= limit:
             raise ParityError(
                 f"Expected the runtime's signs before {name!r} to be torch's except at rounding ties, but one differs at "
@@ -201,27 +184,36 @@ def forced(module: nn.Module, session: Session, sites: list[SignSite]) -> Iterat
 
 
 @torch.no_grad()
-def verify(module: nn.Module, session: Session, sites: list[SignSite], images: Tensor) -> Parity:
+def verify(module: nn.Module, session: Session, written: GraphWriter, images: Tensor) -> Parity:
     """Compare a module with its artifact.
+
+    A detector's second stage is compared on the regions that the runtime chose, after it is proved that they could be chosen.
 
     Args:
         module: in eval mode, float32, on the CPU.
         session: the artifact, loaded.
-        sites: where the artifact's planes are, from `GraphWriter`.
+        written: where the artifact's values are.
         images: (N, C, H, W) float32.
 
     Returns:
         The counts; it returns only if the artifact is right.
 
     Raises:
-        ParityError: a bit differs that is no tie, an accumulator differs, or the raw outputs do.
+        ParityError: a bit differs that is no tie, an accumulator differs, or the raw outputs or proposals do.
     """
     error = 0.0
-    with forced(module, session, sites) as forcing:
+    with forced(module, session, written.sites) as forcing:
         for image in images:
-            forcing.start(session.values(image.numpy()))
-            expected = _flat(module(image[None]))
-            found = _flat(session.forward(image[None].numpy()))
-            for want, got in zip(expected, found, strict=True):
-                error = max(error, _output_error(want, torch.from_numpy(got)))
+            values = session.values(image.numpy())
+            forcing.start(values)
+            expected, found = module(image[None]), session.forward(image[None].numpy())
+            if isinstance(module, FasterRCNN):
+                size = (image.shape[1], image.shape[2])
+                error = max(error, check_second_stage(module, expected, values, written.names, size))
+                expected, found = (
+                    {name: maps for name, maps in outputs.items() if name != "proposals"}
+                    for outputs in (expected, found)
+                )
+            for want, got in zip(_flat(expected), _flat(found), strict=True):
+                error = max(error, output_error(want, torch.from_numpy(got)))
     return Parity(len(images), forcing.bits, forcing.ties, forcing.accumulators, error)

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnn_tasks.export.builder import ExportError, GraphBuilder, to_numpy
-from bnn_tasks.export.trace import GraphWriter, is_layer
+from bnn_tasks.export.builder import ExportError, GraphBuilder
+from bnn_tasks.export.stage import is_layer
+from bnn_tasks.export.trace import GraphWriter
 from bnn_tasks.export.verify import Parity, verify
-from bnn_tasks.models import DecodeNode, Detector, ImageClassifier
+from bnn_tasks.models import Detector, ImageClassifier
 from bnn_tasks.runtime import Resize, Session
 from bnn_tasks.runtime.format import save
-from bnn_tasks.runtime.graph import Graph, Node
+from bnn_tasks.runtime.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -71,38 +72,6 @@ def _sizes(builder: GraphBuilder) -> dict[str, int]:
     return sizes
 
 
-def _append_decoding(writer: GraphWriter, nodes: Sequence[DecodeNode], names: dict[str, str], prefix: str) -> None:
-    """Add a model's own nodes after its raw outputs.
-
-    Args:
-        writer: holds the graph so far.
-        nodes: in order.
-        names: the model's name of a value -> the graph's; takes the new values.
-        prefix: of the new nodes and values.
-    """
-    for node in nodes:
-        inputs = tuple(names[name] for name in node.inputs)
-        outputs = tuple(f"{prefix}.{name}" for name in node.outputs)
-        names.update(zip(node.outputs, outputs, strict=True))
-        tensors = {
-            role: writer.builder.tensor(f"{prefix}.{node.op}.{role}", to_numpy(value))
-            for role, value in node.tensors.items()
-        }
-        writer.builder.nodes.append(Node(f"{prefix}.{node.op}", node.op, inputs, outputs, dict(node.attrs), tensors))
-
-
-def _detections(writer: GraphWriter, detector: Detector) -> dict[str, str]:
-    names = {f"{key}.{i}": value for key, values in writer.outputs.items() for i, value in enumerate(values)}
-    _append_decoding(writer, detector.export_graph(), names, "detector")
-    return {key: names[key] for key in ("boxes", "scores", "labels")}
-
-
-def _probabilities(writer: GraphWriter, classifier: ImageClassifier) -> str:
-    names = {"logits": writer.outputs}
-    _append_decoding(writer, classifier.export_graph(), names, "classifier")
-    return names["probabilities"]
-
-
 def _check_arguments(module: nn.Module, example: Tensor, classes: Sequence[str], resize: Resize | None) -> None:
     if not isinstance(module, nn.Module) or not isinstance(example, Tensor):
         raise TypeError(f"Expected a module and an example tensor, but got {type(module)} and {type(example)}.")
@@ -150,22 +119,20 @@ def export(
     if is_layer(frozen):
         frozen = nn.Sequential(frozen)  # the tracer looks at what is inside a module
     writer = GraphWriter(frozen)
-    detections = _detections(writer, frozen) if isinstance(frozen, Detector) else None
-    probabilities = _probabilities(writer, frozen) if isinstance(frozen, ImageClassifier) else None
     graph = Graph(
         nodes=tuple(writer.builder.nodes),
         outputs=_plain(writer.outputs),
         channels=example.shape[1],
-        detections=detections,
+        detections=writer.detections,
         classes=tuple(classes),
         resize=None if resize is None else resize.to_dict(),
-        probabilities=probabilities,
+        probabilities=writer.probabilities,
     )
     target = Path(path)
     draft = target.with_name(target.name + ".unverified")
     try:
         save(draft, graph, writer.builder.tensors)
-        parity = verify(frozen, Session(draft), writer.sites, example)
+        parity = verify(frozen, Session(draft), writer, example)
         os.replace(draft, target)
     except ValueError as error:
         raise type(error)(str(error).replace(str(draft), str(target))) from error

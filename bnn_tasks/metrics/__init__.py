@@ -1,5 +1,17 @@
 """Scores that torchmetrics and pycocotools lack, in numpy alone."""
 
-from bnn_tasks.metrics.voc import VOCEvaluator, VOCResult, voc_average_precision
+from bnn_tasks.metrics.detection_confusion import detection_confusion
+from bnn_tasks.metrics.truth import ImageTruth, object_counts, of_images, truth_by_image
+from bnn_tasks.metrics.voc import Detected, VOCEvaluator, VOCResult, voc_average_precision
 
-__all__ = ["VOCEvaluator", "VOCResult", "voc_average_precision"]
+__all__ = [
+    "Detected",
+    "ImageTruth",
+    "VOCEvaluator",
+    "VOCResult",
+    "detection_confusion",
+    "object_counts",
+    "of_images",
+    "truth_by_image",
+    "voc_average_precision",
+]

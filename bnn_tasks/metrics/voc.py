@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bnn_tasks.metrics.boxes import overlaps
+
 
 class Detected(NamedTuple):
     """One image's detections.
@@ -120,7 +122,7 @@ class VOCEvaluator:
             mine, true = labels == label, gt_labels == label
             # Matching never crosses images, so each image is matched on its own, by falling score.
             order = np.argsort(-scores[mine], kind="stable")
-            hits = _match(_iou(boxes[mine][order], gt_boxes[true]), difficult[true], self.iou)
+            hits = _match(overlaps(boxes[mine][order], gt_boxes[true]), difficult[true], self.iou)
             self._scores[label].append(scores[mine][order])
             self._hits[label].append(hits)
 
@@ -170,13 +172,6 @@ def _match(iou: np.ndarray, difficult: np.ndarray, threshold: float) -> np.ndarr
             hits[i] = _DIFFICULT if difficult[j] else _FALSE if taken[j] else _TRUE
             taken[j] = True
     return hits
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
-    inner = (high - low).clip(0).prod(-1)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(-1) for boxes in (a, b))
-    return inner / np.maximum(area_a[:, None] + area_b - inner, np.finfo(np.float64).tiny)
 
 
 def area_ap(precision: np.ndarray, recall: np.ndarray) -> float:

@@ -1,6 +1,9 @@
 """Plain nn.Modules: forward -> raw outputs; loss(outputs, targets); decode(outputs); export_graph()."""
 
 from bnn_tasks.models.auxiliary import AuxiliaryLoss
+from bnn_tasks.models.box_head import BinaryRegionUnit, BoxHead, RealRegionUnit, TwoLayerBoxHead
+from bnn_tasks.models.box_losses import BoxLoss, GIoUBoxLoss, SmoothL1BoxLoss
+from bnn_tasks.models.box_sampling import RegionSampler
 from bnn_tasks.models.classifier import Classifier, ImageClassifier
 from bnn_tasks.models.classifier_binarized import BinarizedClassifier, BinarizedTimm, BinarizedTorchvision
 from bnn_tasks.models.classifier_heads import (
@@ -13,36 +16,72 @@ from bnn_tasks.models.classifier_heads import (
     RealLinearUnit,
     WeightOnlyLinearUnit,
 )
+from bnn_tasks.models.default_boxes import DefaultBoxes
 from bnn_tasks.models.detector import Boxes, BoxTarget, DecodeNode, Detector, Normalize, RawOutputs, StageNode
+from bnn_tasks.models.faster_rcnn import FasterRCNN
 from bnn_tasks.models.fpn import FPN, Lateral, ResizeLike
+from bnn_tasks.models.information_bottleneck import InformationBottleneck
+from bnn_tasks.models.l2_norm import L2Norm
+from bnn_tasks.models.percentile_clip import PercentileClip
+from bnn_tasks.models.proposals import Proposals
 from bnn_tasks.models.retinanet import RetinaNet
 from bnn_tasks.models.retinanet_head import RetinaNetHead
+from bnn_tasks.models.roi import PyramidRoIAlign
+from bnn_tasks.models.rpn import RPNLoss
+from bnn_tasks.models.rpn_head import RPNHead
+from bnn_tasks.models.sparse_objects import SparseObjects
+from bnn_tasks.models.ssd import SSD
+from bnn_tasks.models.ssd_extras import SSDExtras
+from bnn_tasks.models.ssd_head import SSDHead, SSDPredictors, UnitSSDHead
 
 __all__ = [
     "FPN",
+    "SSD",
     "AlexNetHead",
     "AuxiliaryLoss",
     "BinarizedClassifier",
     "BinarizedTimm",
     "BinarizedTorchvision",
     "BinaryLinearUnit",
+    "BinaryRegionUnit",
+    "BoxHead",
+    "BoxLoss",
     "BoxTarget",
     "Boxes",
     "Classifier",
     "DecodeNode",
+    "DefaultBoxes",
     "Detector",
+    "FasterRCNN",
     "FlattenHead",
+    "GIoUBoxLoss",
     "Head",
     "ImageClassifier",
+    "InformationBottleneck",
+    "L2Norm",
     "Lateral",
     "LinearHead",
     "LinearUnit",
     "Normalize",
+    "PercentileClip",
+    "Proposals",
+    "PyramidRoIAlign",
+    "RPNHead",
+    "RPNLoss",
     "RawOutputs",
     "RealLinearUnit",
+    "RealRegionUnit",
+    "RegionSampler",
     "ResizeLike",
     "RetinaNet",
     "RetinaNetHead",
+    "SSDExtras",
+    "SSDHead",
+    "SSDPredictors",
+    "SmoothL1BoxLoss",
+    "SparseObjects",
     "StageNode",
+    "TwoLayerBoxHead",
+    "UnitSSDHead",
     "WeightOnlyLinearUnit",
 ]

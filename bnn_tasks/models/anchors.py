@@ -70,26 +70,46 @@ class Anchors(nn.Module):
         return anchors
 
 
-def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """(Δx/w, Δy/h, log(w'/w), log(h'/h)) of boxes against anchors (Ren et al., 2015, eq. 2).
+Weights = tuple[float, float, float, float]
+
+
+def rows(maps: Sequence[Tensor], columns: int) -> list[Tensor]:
+    """Dense maps as one row an anchor, in the anchors' order.
+
+    Args:
+        maps: (N, A·columns, h, w) a level, channel a·columns + j.
+        columns: values an anchor.
+
+    Returns:
+        (N, h·w·A, columns) a level.
+    """
+    return [x.permute(0, 2, 3, 1).reshape(len(x), -1, columns) for x in maps]
+
+
+def encode(boxes: Tensor, anchors: Tensor, weights: Weights = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+    """(Δx/w, Δy/h, log(w'/w), log(h'/h)) of boxes against anchors (Ren et al., 2015, eq. 2), times `weights`.
 
     Args:
         boxes: (M, 4) xyxy.
         anchors: (M, 4) xyxy.
+        weights: one a delta, > 0; they bring the deltas of one stage to a common spread.
     """
     size, centre = anchors[:, 2:] - anchors[:, :2], (anchors[:, 2:] + anchors[:, :2]) / 2
     box_size, box_centre = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
-    return torch.cat([(box_centre - centre) / size, torch.log(box_size / size)], dim=1)
+    deltas = torch.cat([(box_centre - centre) / size, torch.log(box_size / size)], dim=1)
+    return deltas * deltas.new_tensor(weights)
 
 
-def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
+def decode(deltas: Tensor, anchors: Tensor, weights: Weights = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
     """The inverse of `encode`, with size deltas clipped at log(1000/16).
 
     Args:
         deltas: (M, 4).
         anchors: (M, 4) xyxy.
+        weights: as `encode` took them.
     """
     size, centre = anchors[:, 2:] - anchors[:, :2], (anchors[:, 2:] + anchors[:, :2]) / 2
+    deltas = deltas / deltas.new_tensor(weights)
     box_centre = deltas[:, :2] * size + centre
     half = torch.exp(deltas[:, 2:].clamp(max=DELTA_CLIP)) * size / 2
     return torch.cat([box_centre - half, box_centre + half], dim=1)

@@ -174,7 +174,7 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     def decode(self, outputs: RawOutputs, size: tuple[int, int]) -> list[Boxes]:
-        """Detections, one `Boxes` an image.
+        """Detections, one `Boxes` an image; gradients flow through their scores.
 
         Args:
             outputs: what ``forward`` returned for a batch.

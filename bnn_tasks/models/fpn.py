@@ -40,13 +40,19 @@ class FPN(nn.Module):
         channels: channels of every pyramid level.
         unit: (in_channels, out_channels, stride) -> the 3×3 unit, real or binary.
         extra_levels: levels after the backbone's last, each half the size of the one before; 2 is RetinaNet's P6, P7.
+        clip: what each lateral's output goes through, built once a level; `PercentileClip` takes outliers off this real path.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
     def __init__(
-        self, in_channels: Sequence[int], channels: int = 128, unit: UnitFactory = ReActUnit, extra_levels: int = 0
+        self,
+        in_channels: Sequence[int],
+        channels: int = 128,
+        unit: UnitFactory = ReActUnit,
+        extra_levels: int = 0,
+        clip: Callable[[], nn.Module] = nn.Identity,
     ) -> None:
         super().__init__()
         if not in_channels or channels < 1 or extra_levels < 0:
@@ -56,6 +62,7 @@ class FPN(nn.Module):
             )
         self.channels = channels
         self.laterals = nn.ModuleList(Lateral(count, channels) for count in in_channels)
+        self.clips = nn.ModuleList(clip() for _ in in_channels)
         self.resize = ResizeLike()
         self.outputs = nn.ModuleList(unit(channels, channels, 1) for _ in in_channels)
         self.extra = nn.ModuleList(unit(channels, channels, 2) for _ in range(extra_levels))
@@ -74,7 +81,7 @@ class FPN(nn.Module):
         Returns:
             (N, channels, h, w) a level, fine to coarse.
         """
-        merged = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
+        merged = [clip(lateral(x)) for clip, lateral, x in zip(self.clips, self.laterals, maps, strict=True)]
         for level in range(len(merged) - 2, -1, -1):
             merged[level] = merged[level] + self.resize(merged[level + 1], merged[level])
         pyramid = [output(x) for output, x in zip(self.outputs, merged, strict=True)]

@@ -104,9 +104,7 @@ def nms(
     Returns:
         At most `max_detections` detections in canvas pixels.
     """
-    candidates: list[np.ndarray] = []
-    scores: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
+    levels: list[Detections] = []
     first = 0
     # Few logits are worth a sigmoid; those near the threshold get one, so that it decides.
     with np.errstate(divide="ignore"):
@@ -116,18 +114,75 @@ def nms(
         index = np.flatnonzero(flat > np.float32(low))
         score = sigmoid(flat[index])
         above = score > np.float32(score_threshold)
-        index, score = index[above], score[above]
-        order = np.argsort(-score, kind="stable")[:top_k]
-        index, score = index[order], score[order]
-        candidates.append(boxes[first + index // num_classes])
-        scores.append(score)
-        labels.append(index % num_classes)
+        levels.append(_best(boxes[first:], index[above], score[above], num_classes, top_k))
         first += flat.size // num_classes
+    return _suppressed(levels, iou_threshold, max_detections, canvas)
+
+
+def nms_softmax(
+    boxes: np.ndarray,
+    logits: Sequence[np.ndarray],
+    num_classes: int,
+    score_threshold: float,
+    top_k: int,
+    iou_threshold: float,
+    max_detections: int,
+    canvas: tuple[int, int],
+) -> Detections:
+    """As `nms`, with scores that are a softmax over the classes and a background (Faster R-CNN, SSD).
+
+    A box that has no area within the canvas is no candidate: among them are the rows that fill up a list of proposals.
+
+    Args:
+        boxes: (M, 4) float32 xyxy, canvas pixels, in the order level, y, x, a.
+        logits: one map for each level, (H, W, A·(num_classes + 1)), channel a·(num_classes + 1) + k; the background is
+            the last, k = num_classes.
+        num_classes: K >= 1, without the background.
+        score_threshold: a score must be above it.
+        top_k: candidates a level keeps.
+        iou_threshold: a box goes where its IoU with a better box of its class is above it.
+        max_detections: boxes kept in the image.
+        canvas: (height, width) that boxes are clipped to, pixels.
+
+    Returns:
+        At most `max_detections` detections in canvas pixels.
+    """
+    levels: list[Detections] = []
+    within, first = clip(boxes, canvas), 0
+    solid = (within[:, 2] > within[:, 0]) & (within[:, 3] > within[:, 1])
+    for level in logits:
+        rows = level.reshape(-1, num_classes + 1)
+        with np.errstate(over="ignore"):  # exp(-inf) is 0, as it should be
+            powers = np.exp(rows - rows.max(axis=1, keepdims=True))
+        scores = (powers / powers.sum(axis=1, keepdims=True))[:, :-1]
+        last = first + len(scores)
+        index = np.flatnonzero((scores > np.float32(score_threshold)) & solid[first:last, None])
+        levels.append(_best(boxes[first:last], index, scores.reshape(-1)[index], num_classes, top_k))
+        first = last
+    return _suppressed(levels, iou_threshold, max_detections, canvas)
+
+
+def clip(boxes: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+    """Boxes (n, 4) xyxy within a canvas of (height, width), pixels."""
     height, width = canvas
-    best = np.concatenate(scores)
-    order = np.argsort(-best, kind="stable")
-    box = np.clip(np.concatenate(candidates)[order], 0, np.array([width, height, width, height], np.float32))
-    label = np.concatenate(labels)[order]
+    return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+
+
+def _best(boxes: np.ndarray, index: np.ndarray, score: np.ndarray, num_classes: int, top_k: int) -> Detections:
+    """The `top_k` best candidates of a level, `index` being box · num_classes + class; ties go to the lower index."""
+    order = np.argsort(-score, kind="stable")[:top_k]
+    index = index[order]
+    return Detections(boxes[index // num_classes], score[order], index % num_classes)
+
+
+def _suppressed(
+    levels: Sequence[Detections], iou_threshold: float, max_detections: int, canvas: tuple[int, int]
+) -> Detections:
+    """What suppression within a class leaves of all levels' candidates, by falling score; ties go to the lower level."""
+    scores = np.concatenate([level.scores for level in levels])
+    order = np.argsort(-scores, kind="stable")
+    boxes = clip(np.concatenate([level.boxes for level in levels])[order], canvas)
+    labels = np.concatenate([level.labels for level in levels])[order]
     with np.errstate(invalid="ignore"):  # 0 / 0, two boxes without area
-        keep = suppress(box, label, float(iou_threshold), max_detections)
-    return Detections(box[keep], best[order][keep], label[keep])
+        keep = suppress(boxes, labels, float(iou_threshold), max_detections)
+    return Detections(boxes[keep], scores[order][keep], labels[keep])

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from bnn_tasks.runtime.resize import Placement, Resize, Size, Window
 
-__all__ = ["ImageError", "Placement", "Resize", "Size", "Window", "image_size", "read_image"]
+__all__ = ["ImageError", "Placement", "Resize", "Size", "Window", "image_size", "read_image", "to_channels"]
 
 MAX_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS: where Pillow itself turns its warning into an error
 
@@ -77,6 +77,30 @@ def image_size(source: str | os.PathLike[str] | BinaryIO) -> Size:
             return (width, height) if _orientation(image) >= 5 else (height, width)
     except Exception as error:  # as in read_image
         raise _image_error(error, name) from error
+
+
+def to_channels(canvas: np.ndarray, channels: int) -> np.ndarray:
+    """Give a canvas the channels that a net takes: RGB as it is, or its luma alone.
+
+    The luma is Pillow's, ITU-R BT.601 rounded to 8 bits; of a grey picture it is the picture's own value, bit by bit.
+
+    Args:
+        canvas: (H, W, 3) uint8 RGB.
+        channels: 3 or 1.
+
+    Returns:
+        (H, W, channels) uint8.
+
+    Raises:
+        ValueError: ``channels`` is neither 3 nor 1.
+    """
+    if channels == 3:
+        return canvas
+    if channels != 1:
+        raise ValueError(
+            f"Expected `channels` to be 3 (RGB) or 1 (grey), but got {channels}. Cure: choose one of them."
+        )
+    return np.array(Image.fromarray(canvas).convert("L"))[..., None]
 
 
 def _name(source: str | os.PathLike[str] | BinaryIO) -> str:

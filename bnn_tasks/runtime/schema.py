@@ -166,7 +166,7 @@ def _check_detections(graph: Graph) -> None:
         return
     _keys(graph.detections, ("boxes", "scores", "labels"), "`detections`")
     values = tuple(graph.detections[key] for key in ("boxes", "scores", "labels"))
-    source = [node for node in graph.nodes if node.op == "nms" and node.outputs == values]
+    source = [node for node in graph.nodes if node.op in ("nms", "nms_softmax") and node.outputs == values]
     if not source:
         raise _refuse("`detections`", "the outputs of one nms node", values)
     classes = source[0].attrs["num_classes"]
@@ -174,8 +174,8 @@ def _check_detections(graph: Graph) -> None:
         raise GraphError(
             f"Expected `classes` to name the {classes} classes of `{source[0].name}`, but got {len(graph.classes)}."
         )
-    if graph.resize is None or graph.channels != 3:
-        raise GraphError("Expected a graph with `detections` to have `resize` and 3 input channels (RGB).")
+    if graph.resize is None or graph.channels not in (1, 3):
+        raise GraphError("Expected a graph with `detections` to have `resize` and 1 (grey) or 3 (RGB) input channels.")
 
 
 def _check_probabilities(graph: Graph) -> None:
@@ -189,5 +189,7 @@ def _check_probabilities(graph: Graph) -> None:
         raise _refuse("`probabilities`", "the output of a softmax node", value)
     if not graph.classes:
         raise GraphError("Expected `classes` to name the classes of `probabilities`, but got none.")
-    if graph.resize is None or graph.channels != 3:
-        raise GraphError("Expected a graph with `probabilities` to have `resize` and 3 input channels (RGB).")
+    if graph.resize is None or graph.channels not in (1, 3):
+        raise GraphError(
+            "Expected a graph with `probabilities` to have `resize` and 1 (grey) or 3 (RGB) input channels."
+        )

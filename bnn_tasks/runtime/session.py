@@ -12,6 +12,7 @@ from bnn_tasks.runtime.engine import Engine
 from bnn_tasks.runtime.errors import ArtifactError
 from bnn_tasks.runtime.format import load
 from bnn_tasks.runtime.graph import Node, leaves
+from bnn_tasks.runtime.images import to_channels
 from bnn_tasks.runtime.layouts import public_shape, to_public
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.plan import Plan
@@ -100,7 +101,7 @@ class Session:
         """Detect or classify: resize, network, decode, back to image pixels.
 
         Args:
-            images: (height, width, 3) uint8 RGB each, any sizes.
+            images: (height, width, 3) uint8 RGB each, any sizes; a net of one input channel sees their luma.
 
         Returns:
             For each image `Detections`, boxes in its own pixels, clipped to it; of a classifier, `Classification`.
@@ -117,7 +118,7 @@ class Session:
         found: list[Any] = []
         for image in images:
             canvas, placement = resize.fit(image)
-            values = self.engine.run(canvas, self.graph.results)
+            values = self.engine.run(to_channels(canvas, self.graph.channels), self.graph.results)
             results = [values[name] for name in self.graph.results]
             if self.graph.detections is None:
                 found.append(Classification(results[0]))

@@ -3,7 +3,8 @@
 from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.classification import ClassificationTask
 from bnn_tasks.tasks.classification_metrics import ClassificationMetrics, ImageClassification
-from bnn_tasks.tasks.detection import DetectionMetrics, DetectionTask, ImageDetections
+from bnn_tasks.tasks.detection import DetectionTask
+from bnn_tasks.tasks.detection_metrics import DetectionMetrics, ImageDetections
 from bnn_tasks.tasks.distillation import (
     CheckpointTeacher,
     DetectorTeacher,
@@ -14,6 +15,8 @@ from bnn_tasks.tasks.distillation import (
     ResponseImitation,
     TorchvisionDetectorTeacher,
 )
+from bnn_tasks.tasks.feature_distillation import FeatureDistillationTask
+from bnn_tasks.tasks.teachers import EfficientNetLite0Teacher, FeatureTeacher, TimmTeacher, TorchvisionTeacher
 
 __all__ = [
     "CheckpointTeacher",
@@ -23,6 +26,9 @@ __all__ = [
     "DetectionTask",
     "DetectorTeacher",
     "Distillation",
+    "EfficientNetLite0Teacher",
+    "FeatureDistillationTask",
+    "FeatureTeacher",
     "ImageClassification",
     "ImageDetections",
     "ImitationTerm",
@@ -30,5 +36,7 @@ __all__ = [
     "PyramidImitation",
     "ResponseImitation",
     "Task",
+    "TimmTeacher",
     "TorchvisionDetectorTeacher",
+    "TorchvisionTeacher",
 ]

@@ -1,107 +1,30 @@
 """Detection: training losses, and validation loss and average precision from one forward pass."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torchmetrics.detection import MeanAveragePrecision
 
 from bnn_tasks.binary import Schedule
-from bnn_tasks.data.batch import DetectionBatch, DetectionTarget
-from bnn_tasks.metrics import VOCEvaluator
+from bnn_tasks.data.batch import DetectionBatch
 from bnn_tasks.models import AuxiliaryLoss, Boxes, Detector
 from bnn_tasks.tasks.base import Task
-
-
-@dataclass  # not frozen: Lightning moves what predict_step returns to the CPU, field by field
-class ImageDetections:
-    """Detections of one image in its own pixels.
-
-    Attributes:
-        target: the image and its ground truth.
-        boxes: (D, 4) float32, xyxy in pixels of the original image.
-        scores: (D,) float32.
-        labels: (D,) int64.
-    """
-
-    target: DetectionTarget
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-
-
-class DetectionMetrics:
-    """COCO metrics (pycocotools, through torchmetrics) and VOC AP50 over a whole set.
-
-    Args:
-        classes: class names.
-    """
-
-    def __init__(self, classes: list[str]) -> None:
-        self.classes = classes
-        # torchmetrics' own thresholds are rounded to float32, which moves the AP of classes with few objects.
-        self.coco = MeanAveragePrecision(
-            iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
-            rec_thresholds=np.linspace(0, 1, 101).tolist(),
-            class_metrics=True,
-            backend="pycocotools",
-        )
-        self.coco.warn_on_many_detections = False
-        self.voc = VOCEvaluator(len(classes))
-
-    def update(self, detections: ImageDetections) -> None:
-        """Add one image."""
-        target = detections.target
-        self.coco.update(
-            [
-                {
-                    "boxes": torch.from_numpy(detections.boxes),
-                    "scores": torch.from_numpy(detections.scores),
-                    "labels": torch.from_numpy(detections.labels),
-                }
-            ],
-            [
-                {
-                    "boxes": target.image_boxes.cpu(),
-                    "labels": target.labels.cpu(),
-                    "iscrowd": target.crowd.cpu().int(),
-                    "area": target.area.cpu(),
-                }
-            ],
-        )
-        self.voc.update(
-            detections.boxes,
-            detections.scores,
-            detections.labels,
-            target.image_boxes.cpu().numpy(),
-            target.labels.cpu().numpy(),
-            # A crowd is no single object: VOC's rule for what is neither found nor missed fits it.
-            (target.difficult | target.crowd).cpu().numpy(),
-        )
-
-    def compute(self) -> dict[str, float]:
-        """All metrics by name, each in [0, 1], higher is better; -1 or NaN where the set has no such object."""
-        coco, voc = self.coco.compute(), self.voc.compute()
-        names = {"ap": "map", "ap50": "map_50", "ap75": "map_75", "ap_small": "map_small", "ap_medium": "map_medium"}
-        names |= {"ap_large": "map_large", "ar100": "mar_100"}
-        values = {name: float(coco[key]) for name, key in names.items()}
-        values |= {"voc_ap50_area": float(voc.mean), "voc_ap50_11point": float(voc.mean11)}
-        of_class = dict(zip(coco["classes"].reshape(-1).tolist(), coco["map_per_class"].reshape(-1).tolist()))
-        for index, name in enumerate(self.classes):
-            values[f"ap/{name}"] = of_class.get(index, float("nan"))
-            values[f"voc_ap50/{name}"] = float(voc.ap[index])
-        return values
+from bnn_tasks.tasks.detection_metrics import DetectionMetrics, ImageDetections
+from bnn_tasks.tasks.gather import gather
 
 
 class DetectionTask(Task):
     """Train and evaluate a detector.
 
     Logs ``train/loss`` and, once an epoch, ``val/…`` or ``test/…``: ``loss``, COCO's ``ap``, ``ap50``, ``ap75``,
-    ``ap_small``, ``ap_medium``, ``ap_large``, ``ar100``, VOC's ``voc_ap50_area`` and ``voc_ap50_11point``, and per class
-    ``ap/CLASS`` and ``voc_ap50/CLASS``. Higher is better for all but the losses.
+    ``ap_small``, ``ap_medium``, ``ap_large``, ``ar1``, ``ar10``, ``ar100``, ``ar_small``, ``ar_medium``, ``ar_large``, VOC's
+    ``voc_ap50_area`` and ``voc_ap50_11point``, and per class ``ap/CLASS``, ``ap50/CLASS`` and ``voc_ap50/CLASS``. Higher is
+    better for all but the losses. Evaluation rests on every image once, in however many processes it runs.
 
     Args:
         model: number of classes -> detector.
@@ -126,9 +49,9 @@ class DetectionTask(Task):
         # channels_last: oneDNN's own layout, about 1.2 times as fast in training on a CPU.
         self.model = model(len(classes)).to(memory_format=torch.channels_last)
         self.auxiliary = nn.ModuleList(auxiliary or [])
-        for extra in self.auxiliary:
+        for extra in auxiliary or []:
             extra.bind(self.model)
-        self.metrics = DetectionMetrics(self.classes)
+        self._evaluated: list[tuple[ImageDetections, float]] = []  # images, and the loss of the batch of each
 
     def forward(self, images: Tensor) -> dict[str, list[Tensor]]:
         """The detector's raw outputs for `images`, (N, 3, H, W) in [0, 1]."""
@@ -157,7 +80,7 @@ class DetectionTask(Task):
         decoded: list[Boxes] = self.model.decode(outputs, (height, width))
         return [
             ImageDetections(
-                target,
+                move_data_to_device(target, torch.device("cpu")),
                 target.placement.to_image(found.boxes.cpu().numpy()).astype(np.float32),
                 found.scores.cpu().numpy(),
                 found.labels.cpu().numpy(),
@@ -165,25 +88,41 @@ class DetectionTask(Task):
             for target, found in zip(batch.targets, decoded, strict=True)
         ]
 
-    def _evaluate(self, batch: DetectionBatch, stage: str) -> dict[str, list[ImageDetections]]:
+    def _evaluate(self, batch: DetectionBatch) -> dict[str, list[ImageDetections]]:
         with self.full_precision():
             outputs = self.evaluation_forward(batch)
             losses = self.losses(outputs, batch)
             detections = self._detect(outputs, batch)
-        total = torch.stack(list(losses.values())).sum()
-        self.log(f"{stage}/loss", total, batch_size=len(batch.targets), on_epoch=True)
-        for image in detections:
-            self.metrics.update(image)
+        loss = float(torch.stack(list(losses.values())).sum())
+        self._evaluated += [(image, loss) for image in detections]
         return {"detections": detections}
 
     def _finish(self, stage: str) -> None:
-        values = self.metrics.compute()
-        self.metrics = DetectionMetrics(self.classes)
-        self.log_dict({f"{stage}/{name}": value for name, value in values.items()})
+        evaluated = gather(self._evaluated, lambda pair: pair[0].target.image_id)
+        self._evaluated = []
+        metrics = DetectionMetrics(self.classes)
+        for image, _ in evaluated:
+            metrics.update(image)
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        values = metrics.compute(None if data is None else data.ground_truth(stage))
+        values["loss"] = math.fsum(loss for _, loss in evaluated) / len(evaluated)
+        # Every process has the same values: their maximum is bitwise any of them, their mean need not be.
+        named = {f"{stage}/{name}": value for name, value in values.items()}
+        self.log_dict(named, reduce_fx="max", sync_dist=True)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what an evaluation that was broken off left."""
+        super().on_validation_epoch_start()
+        self._evaluated = []
+
+    def on_test_epoch_start(self) -> None:
+        """As for validation."""
+        super().on_test_epoch_start()
+        self._evaluated = []
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> dict[str, list[ImageDetections]]:
         """Loss and ``detections`` of one batch, from one forward."""
-        return self._evaluate(batch, "val")
+        return self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Metrics of the whole validation set."""
@@ -191,7 +130,7 @@ class DetectionTask(Task):
 
     def test_step(self, batch: DetectionBatch, batch_idx: int) -> dict[str, list[ImageDetections]]:
         """Loss and ``detections`` of one batch, from one forward."""
-        return self._evaluate(batch, "test")
+        return self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
         """Metrics of the whole test set."""

@@ -4,7 +4,8 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from bnn_tasks.data import Augment
-from bnn_tasks.runtime.images import Resize
+from bnn_tasks.data.view import View
+from bnn_tasks.runtime.images import Placement, Resize
 
 GEOMETRY_ONLY = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 COLOUR_ONLY = {"scale": (1, 1), "aspect": 1, "hflip": 0, **GEOMETRY_ONLY}
@@ -52,6 +53,15 @@ def test_scale_is_that_of_the_picture():
             assert low <= 1e-9 <= high + 2e-9 or abs(low) < 1e-9  # inside the image, or around it
 
 
+def test_large_scale_jitter_is_log_uniform_in_its_range():
+    """Ghiasi et al.'s range, 0.1 to 2: a fifth of log(20) is as likely as any other fifth."""
+    augment = Augment(scale=(0.1, 2), aspect=1, hflip=0, **GEOMETRY_ONLY)
+    torch.manual_seed(0)
+    scales = [augment(PHOTO, WHOLE, (30, 40))[1].scale_x for _ in range(1000)]
+    fifths = np.floor(5 * np.log(np.array(scales) / 0.1) / np.log(20)).astype(int)
+    np.testing.assert_allclose(np.bincount(fifths, minlength=5) / 1000, 0.2, atol=0.04)
+
+
 def test_flips_happen_as_often_as_asked():
     signs = []
     torch.manual_seed(0)
@@ -71,7 +81,8 @@ def test_kept_is_centre_and_share():
     rng = np.random.default_rng(1)
     corner = rng.uniform(-60, 110, (300, 2))
     boxes = np.hstack([corner, corner + rng.uniform(5, 60, (300, 2))])
-    kept = Augment(min_visible=0.6).kept(boxes, (90, 120))
+    clipped, kept = View(Placement(1, 1, 0, 0, 120, 90), (0, 0, 120, 90), 0.6).boxes(boxes)
+    np.testing.assert_allclose(clipped, boxes.clip(0, [120, 90, 120, 90]), rtol=1e-6)
     for (x0, y0, x1, y1), stays in zip(boxes, kept):
         visible = max(0, min(x1, 120) - max(x0, 0)) * max(0, min(y1, 90) - max(y0, 0))
         centre = 0 < (x0 + x1) / 2 < 120 and 0 < (y0 + y1) / 2 < 90

@@ -12,7 +12,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch.utils.data import SequentialSampler
-from voc_sets import write_image, write_voc
+from voc_sets import voc_xml, write_image, write_voc, write_xml
 
 from bnn_tasks.data import Augment, DetectionData, VOCDetectionData
 from bnn_tasks.data.buckets import BucketBatchSampler
@@ -23,10 +23,12 @@ SPLITS = {"train": NAMES[:7], "val": NAMES[7:], "test": NAMES[7:]}
 
 @pytest.fixture
 def root(tmp_path):
-    write_voc(tmp_path, NAMES, [("cat", (11, 21, 30, 40)), ("dog", (1, 1, 64, 48), 1)], SPLITS)
+    objects = [("cat", (11, 21, 30, 40)), ("dog", (1, 1, 64, 48), 1)]
+    write_voc(tmp_path, NAMES, objects, SPLITS)
     for i, name in enumerate(NAMES):
         if i % 3 == 0:
             write_image(tmp_path / "JPEGImages" / f"{name}.png", i, size=(64, 48))
+            write_xml(tmp_path, name, voc_xml(objects, size=(64, 48)))
     return tmp_path
 
 

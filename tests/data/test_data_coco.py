@@ -3,10 +3,11 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from pycocotools.coco import COCO
 from voc_sets import coco_content, write_coco
 
-from bnn_tasks.data import CocoDetectionData, DataError
+from bnn_tasks.data import Augment, CocoDetectionData, DataError, check
 
 SIZES = [(48, 64)]
 
@@ -87,6 +88,8 @@ BAD = {
     "outside": (changed("annotations", 0, bbox=[64, 0, 5, 5]), "outside image 10 of 64x48"),
     "height": (changed("images", 1, height=0), "`height`.*at least 1.*0"),
     "file name": (changed("images", 1, file_name=5), "`file_name`.*5"),
+    "no id": (changed("annotations", 0, id=None), "`id`.*None"),
+    "annotation twice": (changed("annotations", 2, id=1), r"annotations\[2\], id 1: a second annotation of this id"),
     "image twice": (changed("images", 1, id=20), "second image"),
     "category twice": (changed("categories", 1, id=7), "second category"),
     "name twice": (changed("categories", 1, name="dog"), "second category"),
@@ -114,6 +117,45 @@ def test_no_coco_file_at_all_is_named(tmp_path, text):
     (tmp_path / "annotations" / "instances_val2017.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=r"instances_val2017\.json"):
         CocoDetectionData(tmp_path, SIZES).setup("validate")
+
+
+def test_category_ids_may_have_gaps_up_to_any_size(tmp_path):
+    content = coco_content()
+    for kind, key in (("categories", "id"), ("annotations", "category_id")):
+        for entry in content[kind]:
+            entry[key] = {7: 10_000, 3: 41}[entry[key]]
+    data = CocoDetectionData(write_coco(tmp_path, content, content), SIZES)
+    assert data.category_ids == [41, 10_000]
+    assert data.records("val")[0].labels.tolist() == [1, 0]
+    assert [found["category_id"] for found in data.ground_truth("val")["annotations"]] == [10_000, 41, 41]
+
+
+def test_a_class_without_an_object_in_train_is_a_warning(tmp_path, caplog):
+    data = CocoDetectionData(write_coco(tmp_path, coco_content(annotations=[])), SIZES)
+    data.setup("fit")
+    assert "no object in the train split, so not to be learnt: cat, dog" in caplog.text
+    report = check(data)
+    assert [m for m in report.warnings if "train split, so it cannot be learnt" in m] == [
+        f"class {name!r} has no objects in the train split, so it cannot be learnt" for name in ("cat", "dog")
+    ]
+
+
+def test_a_batch_in_which_no_image_has_an_object(tmp_path):
+    data = CocoDetectionData(write_coco(tmp_path, coco_content(annotations=[])), SIZES, train_augment=Augment())
+    (batch,) = data.train_dataloader()
+    for target in batch.targets:
+        assert target.boxes.shape == target.image_boxes.shape == (0, 4)
+        assert target.labels.shape == target.ignore.shape == target.area.shape == (0,)
+        assert (target.boxes.dtype, target.labels.dtype) == (torch.float32, torch.int64)
+
+
+def test_missing_files_say_what_to_fetch(tmp_path):
+    with pytest.raises(DataError, match=r"no such annotation file.*annotations_trainval2017\.zip"):
+        _ = CocoDetectionData(tmp_path, SIZES).class_names
+    write_coco(tmp_path)
+    (tmp_path / "train2017").rename(tmp_path / "train")
+    with pytest.raises(DataError, match=r"train2017: no such image folder.*train2017\.zip"):
+        CocoDetectionData(tmp_path, SIZES).setup("fit")
 
 
 def test_missing_images_are_named(tmp_path):

@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from voc_sets import picture, write_image, write_voc
+from voc_sets import picture, voc_xml, write_image, write_voc, write_xml
 
 from bnn_tasks.data import Augment, DataError, VOCDetectionData
 from bnn_tasks.data.batch import collate
@@ -95,6 +95,7 @@ def test_the_last_image_is_replaced_by_the_first(data):
 def test_a_replacement_has_the_batch_size(tmp_path):
     data = VOCDetectionData(write_voc(tmp_path, splits=SPLITS), [(24, 64), (64, 24)])
     write_image(tmp_path / "JPEGImages" / "a.png", size=(90, 40))
+    write_xml(tmp_path, "a", voc_xml([("cat", (1, 1, 20, 30))], size=(90, 40)))
     records = data.records("train")
     dataset = DetectionDataset(records, data.resize, replace_damaged=True)
     records[0].path.write_bytes(b"")

@@ -81,13 +81,13 @@ def test_an_image_without_objects_is_legal(tmp_path):
     assert data.ground_truth("val")["annotations"] == []
 
 
-def test_the_image_has_the_last_word_on_its_size(tmp_path, caplog):
+@pytest.mark.parametrize("size", [(100, 200), (64, 48)])
+def test_an_annotation_of_another_size_than_its_image_is_named(tmp_path, size):
     root = write_voc(tmp_path, splits=SPLITS)
-    write_xml(root, "d", voc_xml([CAT], size=(100, 200)))
-    record = VOCDetectionData(root, SIZES).records("val")[0]
-    assert (record.height, record.width) == (48, 64)
-    assert "d.xml" in caplog.text
-    assert "(100, 200)" in caplog.text
+    write_xml(root, "d", voc_xml([CAT], size=size))
+    message = rf"d\.xml: its <size> says \(height, width\) = \({size[0]}, {size[1]}\), but d\.png has \(48, 64\)"
+    with pytest.raises(DataError, match=message):
+        VOCDetectionData(root, SIZES).records("val")
 
 
 def test_a_missing_size_is_legal(tmp_path):

@@ -45,6 +45,29 @@ def test_agrees_with_the_naive_twin(seed, iou):
     np.testing.assert_allclose(result.mean11, np.nanmean(result.ap11))
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("iou", [0.5, 0.75])
+def test_agrees_where_classes_are_on_one_side_only(seed, iou):
+    """Class 3 is detected and never there, 4 is there and never detected, 5 is always difficult, 6 is nowhere."""
+    detections, truths = random_set(seed)
+    rng = np.random.default_rng(seed)
+    for k, (found, true) in enumerate(zip(detections, truths)):
+        found.labels[rng.random(len(found.labels)) < 0.2] = 3
+        found.labels[rng.random(len(found.labels)) < 0.2] = 5
+        true.labels[rng.random(len(true.labels)) < 0.2] = 4
+        hard = rng.random(len(true.labels)) < 0.2
+        true.labels[hard] = 5
+        detections[k] = found._replace(scores=found.scores.astype(np.float32), boxes=found.boxes.astype(np.float32))
+        truths[k] = true._replace(difficult=true.difficult | hard)
+    result = voc_average_precision(detections, truths, 7, iou)
+    for label in range(7):
+        expected = naive.voc_ap(detections, truths, label, iou)
+        np.testing.assert_allclose([result.ap[label], result.ap11[label]], expected, atol=1e-6)
+    assert np.isnan(result.ap[[3, 5, 6]]).all()
+    assert result.ap[4] == 0
+    assert result.mean == pytest.approx(result.ap[[0, 1, 2, 4]].mean())
+
+
 def evaluate(found, scores, true, difficult, num_classes=1):
     evaluator = VOCEvaluator(num_classes)
     evaluator.update(found, scores, np.zeros(len(found), int), true, np.zeros(len(true), int), difficult)

@@ -73,5 +73,5 @@ def test_the_graphs_reach_every_step_and_pass(monkeypatch):
                     for each in (encoded, *filter(None, [encoded.inner])):
                         passes |= set(each.passes.bind(0)[:, 0].tolist())
     assert passes >= {getattr(r, name) for name in PASSES.split()}
-    rows = {r.XNOR, r.FLOAT, r.SIGNED, r.LOAD, r.MAX_POOL, r.AVG_POOL, r.GLOBAL_POOL, r.RESIZE, r.BIT_POOL}
+    rows = {r.XNOR, r.FLOAT, r.SIGNED, r.DEPTHWISE, r.LOAD, r.MAX_POOL, r.AVG_POOL, r.GLOBAL_POOL, r.RESIZE, r.BIT_POOL}
     assert kinds == {(kind, False) for kind in rows} | {(r.MAX_POOL, True), (r.AVG_POOL, True)}

@@ -105,9 +105,9 @@ def fitted(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 def test_fit_logs_what_it_promises(fitted: tuple) -> None:
     _, t, _, record = fitted
     logged = {name for name in t.callback_metrics if name.startswith("val/")}
-    wanted = ["loss", "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar100"]
-    wanted += ["voc_ap50_area", "voc_ap50_11point"]
-    wanted += [f"{metric}/{name}" for metric in ("ap", "voc_ap50") for name in ("circle", "square", "triangle")]
+    wanted = ["loss", "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"]
+    wanted += ["ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large", "voc_ap50_area", "voc_ap50_11point"]
+    wanted += [f"{metric}/{name}" for metric in ("ap", "ap50", "voc_ap50") for name in ("circle", "square", "triangle")]
     assert logged == {f"val/{name}" for name in wanted}
     assert {"train/loss", "train/cls", "train/box"} <= set(t.callback_metrics)
     parts = float(t.callback_metrics["train/cls"]) + float(t.callback_metrics["train/box"])
@@ -130,6 +130,9 @@ def test_results_are_written(fitted: tuple, root: Path) -> None:
         assert value is None if math.isnan(logged) else value == pytest.approx(logged), name
     truth = json.loads((folder / "val" / "ground_truth.json").read_text())
     assert truth == json.loads(json.dumps(data(root).ground_truth("val")))
+    assert results["val"]["images"] == len(truth["images"]) == 2
+    names = [truth["categories"][a["category_id"] - 1]["name"] for a in truth["annotations"]]
+    assert results["val"]["objects"] == {name: names.count(name) for name in ("circle", "square", "triangle")}
     assert not list(folder.rglob("*.part"))
 
 

@@ -1,13 +1,13 @@
 """What a contender is to the worker process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from bnn_tasks.bench.ending import Ending
-from bnn_tasks.bench.material import Net, read_actual, read_examples, read_fed
+from bnn_tasks.bench.material import Net, read_actual, read_examples, read_fed, read_given
 from bnn_tasks.runtime import Resize
 from bnn_tasks.runtime.format import load
 
@@ -40,8 +40,8 @@ class FloatModel(Protocol):
 
     about: dict[str, str]
 
-    def feed(self, image: np.ndarray) -> Any:
-        """The engine's input for a float32 [H, W, C] image."""
+    def feed(self, image: np.ndarray, given: Sequence[np.ndarray]) -> Any:
+        """The engine's input for a float32 [H, W, C] image, and for what is given besides, (1, C, H, W) each."""
 
     def infer(self, fed: Any) -> list[np.ndarray]:
         """Raw outputs, (1, …) each."""
@@ -53,10 +53,12 @@ def framed(net: Net, model: FloatModel) -> Contender:
     A tensor's net is timed from the engine's own input to raw outputs. A detector is timed from picture to detections:
     the runtime's resize and division by 255 (no normalisation: that is the model's gain), the engine, and the runtime's own
     decoding and suppression, on the artifact's raw outputs for the same picture, since a float net of drawn weights finds
-    nothing. Copying the engine's outputs to the layout of the decoding is left out, which again is the model's gain.
+    nothing. Copying the engine's outputs to the layout of the decoding is left out, which again is the model's gain. So is the
+    wait of a second stage for the first: its head runs in the same call, on the artifact's own features of regions.
     """
     examples = read_examples(net)
-    fed = [model.feed(x) for x in read_fed(net)]
+    given = [read_given(net, index) for index in range(len(examples))]
+    fed = [model.feed(x, besides) for x, besides in zip(read_fed(net), given, strict=True)]
 
     def outputs() -> list[np.ndarray]:
         return [np.array(y) for y in model.infer(fed[0])]
@@ -71,7 +73,7 @@ def framed(net: Net, model: FloatModel) -> Contender:
 
     def detect(index: int) -> Any:
         canvas, placement = resize.fit(examples[index])
-        model.infer(model.feed(canvas.astype(np.float32) / np.float32(255)))
+        model.infer(model.feed(canvas.astype(np.float32) / np.float32(255), given[index]))
         found = ending(actual[index])
         return placement.to_image(found.boxes)
 

@@ -1,6 +1,6 @@
 """The float twin in ONNX Runtime, fp32 or quantised."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,11 @@ class _Model:
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._name = self._session.get_inputs()[0].name
+        self._names = [value.name for value in self._session.get_inputs()]
         self.about = {}
 
-    def feed(self, image: np.ndarray) -> Any:
-        return {self._name: np.ascontiguousarray(image.transpose(2, 0, 1)[None])}
+    def feed(self, image: np.ndarray, given: Sequence[np.ndarray]) -> Any:
+        return dict(zip(self._names, [np.ascontiguousarray(image.transpose(2, 0, 1)[None]), *given], strict=True))
 
     def infer(self, fed: Any) -> list[np.ndarray]:
         outputs: list[np.ndarray] = self._session.run(None, fed)

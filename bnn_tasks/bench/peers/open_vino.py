@@ -1,7 +1,7 @@
 """The float twin in OpenVINO at a precision, and OpenVINO's own binary convolution."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,14 +50,15 @@ class OpenVinoModel:
         self._nhwc = nhwc
         self.about = {"runs": _precisions(compiled), "hint": precision}
 
-    def feed(self, image: np.ndarray) -> Any:
-        """A tensor over the image's memory, channels first unless the model takes them last."""
+    def feed(self, image: np.ndarray, given: Sequence[np.ndarray] = ()) -> Any:
+        """Tensors over the image's memory, channels first unless the model takes them last, and over what is given."""
         x = image if self._nhwc else image.transpose(2, 0, 1)
-        return openvino.Tensor(np.ascontiguousarray(x[None]), shared_memory=True)
+        return [openvino.Tensor(np.ascontiguousarray(value), shared_memory=True) for value in (x[None], *given)]
 
     def infer(self, fed: Any) -> list[np.ndarray]:
         """Views of the request's outputs."""
-        self._request.set_input_tensor(fed)
+        for index, value in enumerate(fed):
+            self._request.set_input_tensor(index, value)
         self._request.infer(share_outputs=True)  # else each output is copied, for a result that is not looked at
         return [self._request.get_output_tensor(index).data for index in range(self._outputs)]
 

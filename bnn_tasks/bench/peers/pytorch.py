@@ -1,6 +1,6 @@
 """The float twin in torch, eager, channels last."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,13 @@ class _Model:
         self._twin = make_twin(float_net(*load(net.float_artifact))).to(memory_format=torch.channels_last)
         self.about = {"runs": "eager, channels last, inference mode"}
 
-    def feed(self, image: np.ndarray) -> Any:
-        return torch.from_numpy(image)[None].permute(0, 3, 1, 2)  # a view: channels last is what the image is
+    def feed(self, image: np.ndarray, given: Sequence[np.ndarray]) -> Any:
+        # A view: channels last is what the image is.
+        return [torch.from_numpy(image)[None].permute(0, 3, 1, 2), *(torch.from_numpy(value) for value in given)]
 
     def infer(self, fed: Any) -> list[np.ndarray]:
         with torch.inference_mode():
-            return [y.numpy() for y in self._twin(fed)]
+            return [y.numpy() for y in self._twin(*fed)]
 
 
 def open_torch(net: Net, threads: int, options: Mapping[str, Any]) -> Contender:

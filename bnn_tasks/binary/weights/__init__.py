@@ -5,6 +5,7 @@ from bnn_tasks.binary.weights.bases import AffineWeight, LeastSquaresBases, Soft
 from bnn_tasks.binary.weights.circulant import CirculantFilters
 from bnn_tasks.binary.weights.loss_aware import LossAware
 from bnn_tasks.binary.weights.normalized import LibraPB, RectifiedClamp
+from bnn_tasks.binary.weights.real import RealWeight
 from bnn_tasks.binary.weights.rotated import RotatedSign
 from bnn_tasks.binary.weights.sign import (
     AnalyticScale,
@@ -30,6 +31,7 @@ __all__ = [
     "LibraPB",
     "LossAware",
     "MagnitudeAware",
+    "RealWeight",
     "RectifiedClamp",
     "RotatedSign",
     "SignWeight",

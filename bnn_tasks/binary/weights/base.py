@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,13 @@ class Basis:
 
 
 class WeightBinarizer(nn.Module):
-    """Base class: a latent weight W in, W̃ = Σ_i α_i·B_i out, B_i ∈ {-1, +1}."""
+    """Base class: a latent weight W in, W̃ = Σ_i α_i·B_i out, B_i ∈ {-1, +1}.
+
+    Attributes:
+        cure: what makes a layer binary that is not ``ready``, as an error says it.
+    """
+
+    cure: ClassVar[str] = "train to the end, or set_progress(net, 1.0)"
 
     @property
     def ready(self) -> bool:

@@ -65,6 +65,10 @@ class BopWeight(SignWeight):
     def __init__(self) -> None:
         super().__init__(STE())
 
+    def initial_latent(self, weight: Tensor) -> Tensor:
+        """sign(W)."""
+        return sign(weight)
+
 
 class AnalyticScale(WeightBinarizer):
     """W̃_o = α_o·sign(W_o), α_o = ‖W_o‖₁/n: the minimiser of ‖W_o - α·B_o‖² (Rastegari et al., XNOR-Net, 2016, eq. 6).

@@ -2,13 +2,16 @@
 
 from bnn_tasks.runtime.ops.base import Op
 from bnn_tasks.runtime.ops.binary import BinaryConv2d, BinaryLinear
-from bnn_tasks.runtime.ops.boxes import Anchors, DecodeBoxes, Nms
+from bnn_tasks.runtime.ops.boxes import Anchors, DecodeBoxes, Nms, NmsSoftmax
 from bnn_tasks.runtime.ops.combining import Add, ChannelGroupMean, Multiply, ScaleMap, WeightedSum
 from bnn_tasks.runtime.ops.convolution import Conv2d, Linear
 from bnn_tasks.runtime.ops.elementwise import Hardtanh, Normalize, PRelu, Relu, ScaleShift, Sigmoid
+from bnn_tasks.runtime.ops.join_boxes import JoinBoxes
+from bnn_tasks.runtime.ops.l2_norm import L2Norm
 from bnn_tasks.runtime.ops.patches import BinaryPatches, ResidualSign, WindowMean
 from bnn_tasks.runtime.ops.pooling import AvgPool2d, GlobalAvgPool, MaxPool2d
 from bnn_tasks.runtime.ops.real_input import BinaryWeightConv2d, BinaryWeightLinear
+from bnn_tasks.runtime.ops.regions import Proposals, RoiAlign
 from bnn_tasks.runtime.ops.shape import Concat, Flatten, ResizeNearest
 from bnn_tasks.runtime.ops.sign import Ones, Sign
 from bnn_tasks.runtime.ops.softmax import Softmax
@@ -42,8 +45,13 @@ OPS: dict[str, Op] = {
     "resize_nearest": ResizeNearest(),
     "concat": Concat(),
     "sigmoid": Sigmoid(),
+    "l2_norm": L2Norm(),
     "anchors": Anchors(),
+    "join_boxes": JoinBoxes(),
     "decode_boxes": DecodeBoxes(),
+    "proposals": Proposals(),
+    "roi_align": RoiAlign(),
     "nms": Nms(),
+    "nms_softmax": NmsSoftmax(),
     "softmax": Softmax(),
 }

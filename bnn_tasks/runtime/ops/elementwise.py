@@ -19,7 +19,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
         return np.float32(1) / (np.float32(1) + np.exp(-x))
 
 
-class _Elementwise(Op):
+class Elementwise(Op):
     """Float map or vector in, the same kind out; each tensor has a value for each channel."""
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
@@ -31,7 +31,7 @@ class _Elementwise(Op):
         return [x]
 
 
-class Normalize(_Elementwise):
+class Normalize(Elementwise):
     """(x - mean) / std, both (C)."""
 
     roles: ClassVar = {"mean": Role("float32", 1), "std": Role("float32", 1)}
@@ -46,7 +46,7 @@ class Normalize(_Elementwise):
         return [(inputs[0] - prepared["mean"]) / prepared["std"]]
 
 
-class ScaleShift(_Elementwise):
+class ScaleShift(Elementwise):
     """x·scale + shift, both (C): a BatchNorm that no longer learns.
 
     This is the fused multiply-add that torch's BatchNorm computes, so that signs after it agree on every machine.
@@ -61,7 +61,7 @@ class ScaleShift(_Elementwise):
         return [y.astype(np.float32)]
 
 
-class Relu(_Elementwise):
+class Relu(Elementwise):
     """max(x, 0)."""
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
@@ -69,7 +69,7 @@ class Relu(_Elementwise):
         return [np.maximum(inputs[0], np.float32(0))]
 
 
-class Hardtanh(_Elementwise):
+class Hardtanh(Elementwise):
     """min(max(x, min), max)."""
 
     attrs: ClassVar = {"min": Real(-FLOAT32_MAX, FLOAT32_MAX), "max": Real(-FLOAT32_MAX, FLOAT32_MAX)}
@@ -84,7 +84,7 @@ class Hardtanh(_Elementwise):
         return [np.clip(inputs[0], np.float32(attrs["min"]), np.float32(attrs["max"]))]
 
 
-class Sigmoid(_Elementwise):
+class Sigmoid(Elementwise):
     """1 / (1 + exp(-x))."""
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
@@ -92,7 +92,7 @@ class Sigmoid(_Elementwise):
         return [sigmoid(inputs[0])]
 
 
-class PRelu(_Elementwise):
+class PRelu(Elementwise):
     """u = x - shift_in; (slope_above·u if u >= 0 else slope·u) + shift_out.
 
     With the shifts RPReLU (ReActNet), with slope_above Maxout (AdaBin), with neither PReLU. `slope` has one value or one

@@ -12,7 +12,14 @@ from bnn_tasks.runtime.plan import node_tensors
 from bnn_tasks.runtime.program import borders
 from bnn_tasks.runtime.program.epilogue import Epilogue
 from bnn_tasks.runtime.program.fuse import LAYERS
-from bnn_tasks.runtime.program.layers import Windows, encode_layer, kernel_of
+from bnn_tasks.runtime.program.layers import (
+    Windows,
+    block_groups,
+    encode_depthwise,
+    encode_layer,
+    is_depthwise,
+    kernel_of,
+)
 from bnn_tasks.runtime.program.layout import Layout
 from bnn_tasks.runtime.program.memory import round_up
 from bnn_tasks.runtime.program.steps import BitPoolStep, FusedStep, extent
@@ -81,7 +88,8 @@ class Encoder:
         if step.source is not None:
             return self._blocks(step, r.LOAD, step.source, None)
         root = step.nodes[0]
-        kind, source = KINDS[root.op], step.others[root.name][0]
+        depthwise = is_depthwise(root, node_tensors(root, self.tensors))
+        kind, source = r.DEPTHWISE if depthwise else KINDS[root.op], step.others[root.name][0]
         halves = step.halves()
         if halves is None:
             return self._blocks(step, kind, source, root)
@@ -127,7 +135,7 @@ class Encoder:
     def _blocks(self, step: FusedStep, kind: int, source: str, root: Node | None, aside: bool = False) -> Encoded:
         channels, height, width = extent(self.kinds[source])
         made = extent(self.kinds[source if root is None else root.outputs[0]])
-        groups = int(root.attrs.get("groups", 1)) if root is not None and root.op in LAYERS else 1
+        groups = 1 if root is None or root.op not in LAYERS else block_groups(root, node_tensors(root, self.tensors))
         layout = Layout(made[0], groups, made[1] * made[2], made[2])
         epilogue = Epilogue(step, layout, self.tensors, self.kinds, self.places, self.store)
         chunk, pieces, count = layout.chunks
@@ -151,7 +159,10 @@ class Encoder:
         elif root.op in LAYERS:
             tensors = node_tensors(root, self.tensors)
             windows = Windows.of(root, (height, width), kernel_of(root, tensors))
-            layer = encode_layer(kind, root, tensors, channels, windows, layout, self.store)
+            if kind == r.DEPTHWISE:
+                layer = encode_depthwise(root, tensors, layout, self.store)
+            else:
+                layer = encode_layer(kind, root, tensors, channels, windows, layout, self.store)
             cells |= windows.cells() | layer.cells
             addresses, offset, scratch = layer.addresses, layer.group_offset, layer.gathered
             self._sums(step, root, epilogue, windows, layer.bits, made[1:])

@@ -7,7 +7,7 @@ import numpy as np
 from bnn_tasks.runtime.graph import Graph, Node
 from bnn_tasks.runtime.kinds import WORD, BitMap, FloatMap, Kind, Vector
 from bnn_tasks.runtime.plan import node_tensors, schedule
-from bnn_tasks.runtime.program.layers import Windows, kernel_of
+from bnn_tasks.runtime.program.layers import Windows, block_groups, is_depthwise, kernel_of
 from bnn_tasks.runtime.program.steps import FIXED, AnyStep, BitPoolStep, FusedStep, LoneNode, extent
 from bnn_tasks.runtime.program.tiling import POSITIONS
 from bnn_tasks.runtime.simd import record as r
@@ -45,7 +45,7 @@ def has_kernel(node: Node, tensors: Mapping[str, np.ndarray], source: Kind, made
     _, in_height, in_width = extent(source)
     channels, height, width = extent(made)
     windows = Windows.of(node, (in_height, in_width), kernel_of(node, tensors))
-    if windows.padding == (0, 0):
+    if windows.padding == (0, 0) or is_depthwise(node, tensors):  # nothing is gathered
         return True
     rows, columns = windows.reach(min(height, max(1, POSITIONS // width)), min(width, POSITIONS))
     if rows * columns * (source.nbytes // (in_height * in_width)) > GATHERED_BYTES:
@@ -139,7 +139,7 @@ class Fuser:
         step.events.append((event, node, node.outputs[0]))
 
     def _groups(self, node: Node) -> int:
-        return int(node.attrs.get("groups", 1)) if node.op in LAYERS else 1
+        return block_groups(node, node_tensors(node, self.tensors)) if node.op in LAYERS else 1
 
     def _can_be_root(self, node: Node) -> bool:
         """Everything but thresholds whose bits do not fall on whole units, and layers without a kernel."""

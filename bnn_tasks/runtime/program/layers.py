@@ -85,6 +85,32 @@ def kernel_of(node: Node, tensors: Mapping[str, np.ndarray]) -> tuple[int, int]:
     return height, width
 
 
+def is_depthwise(node: Node, tensors: Mapping[str, np.ndarray]) -> bool:
+    """Whether a layer is a real convolution of as many groups as inputs and outputs, which has a kernel of its own."""
+    groups = node.attrs.get("groups", 1)
+    return node.op == "conv2d" and groups > 1 and tensors["weight"].shape[:2] == (groups, 1)
+
+
+def block_groups(node: Node, tensors: Mapping[str, np.ndarray]) -> int:
+    """Groups that keep to blocks of their own; the channels of a depthwise layer lie side by side as those of one."""
+    return 1 if is_depthwise(node, tensors) else int(node.attrs.get("groups", 1))
+
+
+def encode_depthwise(node: Node, tensors: Mapping[str, np.ndarray], layout: Layout, store: Store) -> EncodedLayer:
+    """Weights lane by lane; windows are read where they lie.
+
+    Args:
+        node: the layer.
+        tensors: its own.
+        layout: of the output.
+        store: of the file.
+    """
+    weight = tensors["weight"]
+    key = ("depthwise", prepare_key(node), layout.lanes)
+    made = store.once(key, lambda: weights.depthwise_weights(weight, layout.lanes))
+    return EncodedLayer({}, [made[i] for i in range(len(made))], 0, 0, None)
+
+
 def encode_layer(
     kind: int,
     node: Node,

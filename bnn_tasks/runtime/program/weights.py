@@ -56,6 +56,11 @@ def float_weights(weight: np.ndarray, groups: int, lanes: int, tile: int) -> np.
     return to_aligned(_blocks(weight.transpose(0, 2, 3, 1), groups, lanes, tile))
 
 
+def depthwise_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
+    """Weights (C, 1, kh, kw) as float32 [blocks, kh, kw, lanes]."""
+    return to_aligned(_blocks(weight[:, 0], 1, lanes, lanes)[:, 0])
+
+
 def signed_weights(bits: np.ndarray, groups: int, lanes: int, tile: int) -> np.ndarray:
     """Bits (O, I, kh, kw) as uint8 [blocks, tiles, kh, kw, I, tile / 8], a bit a channel."""
     blocks = _blocks(bits.transpose(0, 2, 3, 1), groups, lanes, tile)

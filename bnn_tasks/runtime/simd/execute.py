@@ -4,6 +4,7 @@ from bnn_tasks.runtime.jit import kernel
 from bnn_tasks.runtime.simd import record as r
 from bnn_tasks.runtime.simd.cells import cell
 from bnn_tasks.runtime.simd.convolve import fill_convolution, gather, place
+from bnn_tasks.runtime.simd.depthwise import fill_depthwise
 from bnn_tasks.runtime.simd.epilogue import epilogue
 from bnn_tasks.runtime.simd.memory import atomic_add, atomic_read, atomic_write, copy, give_way
 from bnn_tasks.runtime.simd.pool import bit_pool, fill_mean, fill_places, fill_pool, image
@@ -48,6 +49,8 @@ def chunk_blocks(
             fill_places(step, first, n, row, origin, scratch)
         elif kind == r.GLOBAL_POOL:
             fill_mean(step, row, origin, scratch)
+        elif kind == r.DEPTHWISE:
+            fill_depthwise(step, first, n, row, origin, scratch)
         else:
             fill_pool(step, first, n, row, origin, scratch)
         nans += epilogue(step, first, n, row, made, scratch + r.BLOCK)

@@ -8,6 +8,13 @@ from bnn_tasks.runtime.simd.windows import normalized_row, pixels_mean, read_pla
 
 
 @kernel()
+def taps_inside(start: int, taps: int, dilation: int, side: int) -> tuple[int, int]:
+    """The taps of a window, from `start` on along an axis, that are inside the map: first, and behind the last."""
+    low = max(0, (dilation - 1 - start) // dilation)
+    return low, max(low, min(taps, (side - 1 - start) // dilation + 1))
+
+
+@kernel()
 def fill_pool(step: int, first: int, n: int, row: int, origin: int, scratch: int) -> None:
     """Maxima or means of a chunk's windows."""
     kind, lanes, width, pixel = cell(step, r.KIND), cell(step, r.LANES), cell(step, r.WIDTH), cell(step, r.PIXEL)
@@ -19,9 +26,8 @@ def fill_pool(step: int, first: int, n: int, row: int, origin: int, scratch: int
         oy = (first + i) // width
         top = oy * cell(step, r.STRIDE_Y) - cell(step, r.PADDING_Y)
         left = (first + i - oy * width) * cell(step, r.STRIDE_X) - cell(step, r.PADDING_X)
-        ky0, ky1 = max(0, (dy - 1 - top) // dy), min(kernel_y, (in_height - 1 - top) // dy + 1)
-        kx0, kx1 = max(0, (dx - 1 - left) // dx), min(kernel_x, (in_width - 1 - left) // dx + 1)
-        ky1, kx1 = max(ky1, ky0), max(kx1, kx0)
+        ky0, ky1 = taps_inside(top, kernel_y, dy, in_height)
+        kx0, kx1 = taps_inside(left, kernel_x, dx, in_width)
         start = x + ((top + ky0 * dy) * in_width + left + kx0 * dx) * pixel
         out = scratch + r.BLOCK + 4 * lanes * i
         down, right = dy * in_width * pixel, dx * pixel

@@ -62,7 +62,7 @@ BAND = 45  # pooling: rows of the output for which that is done at once
 ASIDE = 46  # pooling: where those rows lie, from the start of a thread's scratch
 
 # Kinds of a step.
-XNOR, FLOAT, SIGNED, LOAD, MAX_POOL, AVG_POOL, GLOBAL_POOL, RESIZE, IMAGE, BIT_POOL = range(10)
+XNOR, FLOAT, SIGNED, LOAD, MAX_POOL, AVG_POOL, GLOBAL_POOL, RESIZE, IMAGE, BIT_POOL, DEPTHWISE = range(11)
 
 # Gathering.
 IN_PLACE, BY_CHUNK, AT_ONCE = range(3)  # windows lie in the map as they are; of a chunk; of all chunks of a thread

@@ -1,0 +1,32 @@
+"""How far two results may be apart and still be the same but for rounding."""
+
+from torch import Tensor
+
+from bnn_tasks.export.builder import ParityError
+
+
+def spread(x: Tensor) -> float:
+    """Standard deviation; 0 of a single value."""
+    return float(x.std()) if x.numel() > 1 else 0.0
+
+
+def output_error(want: Tensor, got: Tensor) -> float:
+    """Largest abs(want - got) in standard deviations of `want`.
+
+    Args:
+        want: torch's.
+        got: the runtime's.
+
+    Raises:
+        ParityError: the shapes differ, or the error is above 1e-3.
+    """
+    if want.shape != got.shape:
+        raise ParityError(
+            f"Expected a raw output of shape {tuple(want.shape)}, but the runtime's is {tuple(got.shape)}."
+        )
+    error = float((want - got).abs().max()) / max(spread(want), 1e-6)
+    if not error <= 1e-3:  # NaN and inf included
+        raise ParityError(
+            f"Expected finite raw outputs equal to torch's but for rounding, but they differ by {error:.3g} std."
+        )
+    return error
