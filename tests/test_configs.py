@@ -17,6 +17,7 @@ from bnn_tasks.data.synthetic.class_folders import generate_classes
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 SIZE = [64, 64]
+SSD_SIZE = [288, 288]  # its last layers do not pad
 
 
 def voc(root: Path, data: dict[str, Any]) -> None:
@@ -33,6 +34,16 @@ def voc(root: Path, data: dict[str, Any]) -> None:
         for shape, name in names.items():
             text = text.replace(f"<name>{shape}</name>", f"<name>{name}</name>")
         path.write_text(text)
+
+
+def devkit(root: Path, data: dict[str, Any]) -> None:
+    """The years that the default lists name, with VOC's classes."""
+    data["init_args"] |= {"root": str(root)}
+    for year, lists in (("2007", ("trainval", "test")), ("2012", ("trainval",))):
+        folder = root / f"VOC{year}"
+        voc(folder, {"init_args": {"classes": ["bird", "cat", "dog"]}})
+        for name in lists:
+            shutil.copy(folder / "ImageSets" / "Main" / "train.txt", folder / "ImageSets" / "Main" / f"{name}.txt")
 
 
 def coco(root: Path, data: dict[str, Any]) -> None:
@@ -85,6 +96,7 @@ def pictures(root: Path, data: dict[str, Any]) -> None:
 
 WRITERS = {
     "VOCDetectionData": voc,
+    "VOCDevkitData": devkit,
     "CocoDetectionData": coco,
     "SyntheticDetectionData": nothing,
     "SyntheticClassificationData": nothing,
@@ -115,7 +127,9 @@ def test_config_fits_a_batch(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
     data = config["data"]
     arguments = data["init_args"]
     WRITERS[data["class_path"].split(".")[-1]](tmp_path / "set", data)
-    size = {"sizes": [SIZE]} if "sizes" in arguments else {"size": SIZE}
+    model = config["model"]["init_args"].get("model", {})
+    side = SSD_SIZE if model.get("class_path") == "SSD" else SIZE
+    size = {"sizes": [side]} if "sizes" in arguments else {"size": side}
     arguments |= {"root": str(tmp_path / "set"), **size, "batch_size": 2, "num_workers": 0}
     shrink(config["model"])
     if config["model"]["init_args"].get("teacher") == {"class_path": "EfficientNetLite0Teacher"}:

@@ -1,7 +1,8 @@
 """What all tasks share: hyperparameters that load safely, the training step, progress, float32 evaluation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -189,9 +190,20 @@ class Task(L.LightningModule):
             if isinstance(part, Scheduled):
                 checkpoint["state_dict"][f"{name}.progress"] = part.progress.clone()
 
-    def full_precision(self) -> torch.autocast:
-        """Context for evaluation: bf16 is for training, its rounding would decide signs."""
-        return torch.autocast(self.device.type, enabled=False)
+    @contextmanager
+    def full_precision(self) -> Iterator[None]:
+        """Context for evaluation: bf16 and TF32 are for training, their rounding would decide signs.
+
+        torch lets convolutions on a GPU use TF32, whose products keep 10 bits, unless it is told not to.
+        """
+        convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        try:
+            with torch.autocast(self.device.type, enabled=False):
+                yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = convolutions
+            torch.backends.cuda.matmul.allow_tf32 = products
 
 
 def _finite(outputs: Any) -> bool:

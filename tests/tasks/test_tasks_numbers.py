@@ -74,3 +74,18 @@ def test_one_image_where_a_batch_norm_needs_two() -> None:
         else:
             with pytest.raises(ValueError, match=r"two values a channel.*\[1, 16, 1, 1\].*Cure: batch_size >= 2"):
                 task.training_step(batch, 0)
+
+
+def test_evaluation_is_in_full_precision_and_training_as_it_was() -> None:
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    task = detection.task()
+    with torch.autocast("cpu", torch.bfloat16):
+        with task.full_precision():
+            assert (convolutions.allow_tf32, products.allow_tf32) == (False, False)
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    assert (convolutions.allow_tf32, products.allow_tf32) == before
+    with pytest.raises(RuntimeError, match="stop"), task.full_precision():
+        raise RuntimeError("stop")
+    assert (convolutions.allow_tf32, products.allow_tf32) == before
