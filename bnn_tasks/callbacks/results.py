@@ -2,10 +2,12 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
+from lightning.pytorch.trainer.states import TrainerFn
 
 from bnn_tasks.callbacks.confusion import confusion_matrix, draw_confusion
 from bnn_tasks.callbacks.evaluation import EvaluationCallback
@@ -25,11 +27,19 @@ def _classified(image: ImageClassification, classes: list[str]) -> dict[str, Any
     }
 
 
+def _append(path: Path, result: dict[str, Any]) -> None:
+    """Add a validation to the fit's history; what a killed run had after its last checkpoint is replaced."""
+    history = json.loads(path.read_text()) if path.exists() else []
+    earlier = [entry for entry in history if entry["step"] < result["step"]]
+    write_json(path, [*earlier, {name: result[name] for name in ("epoch", "step", "metrics")}])
+
+
 class ResultsWriter(EvaluationCallback):
     """Writes ``results.json`` after every evaluation, and the predictions behind it; after ``predict`` the predictions alone.
 
     ``results.json`` has for ``val`` and ``test``: ``epoch`` and ``step`` of the weights, ``metrics``, and what these rest on:
     ``images``, their number, and of a detector ``objects``, ``difficult`` and ``crowds`` by class, see `object_counts`.
+    ``history.json`` beside it lists ``epoch``, ``step`` and ``metrics`` of every validation of the fit.
 
     Of a detector, ``predictions.json`` is in COCO's results format (xywh in pixels of the original image, the data set's
     own category ids, and the file name), by image id, then by falling score; ``ground_truth.json`` beside it is the
@@ -68,6 +78,8 @@ class ResultsWriter(EvaluationCallback):
         path = folder / "results.json"
         results = json.loads(path.read_text()) if path.exists() else {}
         write_json(path, results | {stage: result})
+        if trainer.state.fn == TrainerFn.FITTING:
+            _append(folder / "history.json", result)
         self._write_predictions(trainer, stage, kept)
 
     def _write_predictions(self, trainer: L.Trainer, stage: str, kept: list[Any]) -> None:

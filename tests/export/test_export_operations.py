@@ -14,13 +14,15 @@ from bnn_tasks.backbones import (
     ChannelGroupMean,
     ChannelPath,
     ChannelScale,
+    DepthwisePath,
     Maxout,
     SoftGate,
 )
 from bnn_tasks.binary import BinaryConv2d, RPReLU
 from bnn_tasks.export import ExportError, export
 from bnn_tasks.export.layers import MODULES
-from bnn_tasks.models import Normalize, ResizeLike
+from bnn_tasks.models import L2Norm, Normalize, PercentileClip, ResizeLike
+from bnn_tasks.models.single_value_norm import SingleValueBatchNorm2d
 from bnn_tasks.runtime import Session
 
 
@@ -87,6 +89,13 @@ def rprelu(size: int) -> nn.Module:
     return randomised(RPReLU(size))
 
 
+def clipped(low: float, high: float) -> nn.Module:
+    clip = PercentileClip()
+    clip.low.fill_(low)
+    clip.high.fill_(high)
+    return clip
+
+
 LAYERS = [
     nn.Conv2d(4, 6, 3, 2, 1, 2, 2),
     nn.Conv2d(4, 6, (1, 3), (1, 2), (0, 1), bias=False),
@@ -94,6 +103,10 @@ LAYERS = [
     nn.Sequential(nn.Flatten(), nn.Linear(4 * 9 * 11, 5, bias=False), batch_norm(5, nn.BatchNorm1d), nn.ReLU()),
     batch_norm(4),
     batch_norm(4, affine=False),
+    batch_norm(4, SingleValueBatchNorm2d),
+    randomised(DepthwisePath(4)),
+    randomised(L2Norm(4)),
+    clipped(-0.5, 0.25),
     nn.ReLU(),
     nn.ReLU6(),
     nn.Hardtanh(-0.5, 0.25),

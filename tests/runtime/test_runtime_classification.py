@@ -98,7 +98,7 @@ def test_the_key_is_there_for_classifiers_alone() -> None:
         ({"probabilities": 3}, "`probabilities` to be a string"),
         ({"classes": ()}, "name the classes"),
         ({"classes": ("cat", "dog")}, "name the 3 classes"),
-        ({"resize": None}, "`resize` and 3 input channels"),
+        ({"resize": None}, r"`resize` and 1 \(grey\) or 3 \(RGB\) input channels"),
         ({"detections": {"boxes": "a", "scores": "b", "labels": "c"}}, "nms node|it has both"),
     ],
 )

@@ -133,6 +133,9 @@ def test_results_are_written(fitted: tuple, root: Path) -> None:
     assert results["val"]["images"] == len(truth["images"]) == 2
     names = [truth["categories"][a["category_id"] - 1]["name"] for a in truth["annotations"]]
     assert results["val"]["objects"] == {name: names.count(name) for name in ("circle", "square", "triangle")}
+    history = json.loads((folder / "history.json").read_text(), parse_constant=pytest.fail)
+    assert [entry["step"] for entry in history] == [2, 4]
+    assert history[-1]["metrics"] == results["val"]["metrics"]
     assert not list(folder.rglob("*.part"))
 
 
