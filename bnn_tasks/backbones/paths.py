@@ -1,7 +1,6 @@
 """Real-valued paths around binary convolutions, for every change of shape."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -132,10 +131,6 @@ class DepthwisePath(nn.Conv2d):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 3, padding=1, groups=channels, bias=False)
         nn.init.zeros_(self.weight)
-
-    def kernel(self) -> Tensor:
-        """(C, 1, 3, 3): the filters with the identity in them."""
-        return self.weight + F.pad(torch.ones_like(self.weight[:, :, :1, :1]), (1, 1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to `x`, (N, C, H, W)."""

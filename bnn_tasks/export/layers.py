@@ -33,8 +33,12 @@ def _conv2d(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str
         "dilation": list(layer.dilation),
         "groups": layer.groups,
     }
-    weight = layer.kernel() if isinstance(layer, DepthwisePath) else layer.weight
-    return builder.add("conv2d", name, inputs, attrs, {"weight": weight, "bias": layer.bias})
+    return builder.add("conv2d", name, inputs, attrs, {"weight": layer.weight, "bias": layer.bias})
+
+
+def _depthwise_path(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
+    # Two nodes, as in torch: with the identity among the taps, every value would be rounded in another way.
+    return builder.add("add", f"{name}.sum", [inputs[0], _conv2d(builder, name, layer, inputs)])
 
 
 def _linear(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
@@ -168,7 +172,7 @@ def _nothing(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[st
 
 MODULES: dict[type[nn.Module], Emit] = {
     nn.Conv2d: _conv2d,
-    DepthwisePath: _conv2d,
+    DepthwisePath: _depthwise_path,
     nn.Linear: _linear,
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm1d: _batch_norm,

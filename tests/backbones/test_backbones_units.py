@@ -15,8 +15,11 @@ from bnn_tasks.backbones import (
     ChannelRepeat,
     ChannelScale,
     ClippedUnit,
+    DepthwisePath,
     Downsample,
     GatedUnit,
+    LocalBlock,
+    LocalUnit,
     Maxout,
     MaxoutUnit,
     PlainUnit,
@@ -24,6 +27,7 @@ from bnn_tasks.backbones import (
     ReActUnit,
     RealPooledUnit,
     RealUnit,
+    ResNet,
     Unit,
     WeightOnlyBlock,
     WeightOnlyPooledUnit,
@@ -213,3 +217,36 @@ def test_pooled_twins_are_their_units_and_a_pool(kind: type[Unit]) -> None:
 def test_pooled_units_halve_once(kind: type[Unit]) -> None:
     with pytest.raises(ValueError, match="Expected `stride` to be 1 or 2, but got 4"):
         kind(4, 4, 4)
+
+
+def test_a_local_unit_begins_as_a_react_unit_and_its_filter_is_a_depthwise_convolution() -> None:
+    torch.manual_seed(0)
+    local, react = LocalUnit(6, 6), ReActUnit(6, 6)
+    report = local.load_state_dict(react.state_dict(), strict=False)
+    assert report.missing_keys == ["shortcut.weight"]
+    assert report.unexpected_keys == []
+    x = torch.randn(2, 6, 5, 7)
+    assert torch.equal(local(x), react(x))
+    weight = torch.randn(6, 1, 3, 3)
+    local.shortcut.weight.data.copy_(weight)
+    padded, expected = F.pad(x, (1, 1, 1, 1)), x.clone()
+    for dy in range(3):
+        for dx in range(3):
+            expected += weight[:, 0, dy, dx].view(-1, 1, 1) * padded[:, :, dy : dy + 5, dx : dx + 7]
+    assert torch.allclose(local.shortcut(x), expected, atol=1e-5)
+
+
+def test_a_backbone_leaves_the_filters_of_local_blocks_at_zero() -> None:
+    filters = [m for m in ResNet(18, LocalBlock, 4).modules() if isinstance(m, DepthwisePath)]
+    assert len(filters) == 13  # of 16 units, three change the shape
+    assert all(not m.weight.any() for m in filters)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 99)])
+def test_a_high_resolution_entry_doubles_every_map(size: tuple[int, int]) -> None:
+    backbone = ResNet(18, LocalBlock, 4, 3, (0, 1, 2, 3, 4), entry_stride=2)
+    assert backbone.feature_info.reduction() == [2, 2, 4, 8, 16]
+    for stride, x in zip(backbone.feature_info.reduction(), backbone(torch.rand(1, 3, *size))):
+        assert x.shape[2:] == tuple(-(-side // stride) for side in size)
+    with pytest.raises(ValueError, match="`entry_stride` to be 2 or 4, but got 3"):
+        ResNet(entry_stride=3)
