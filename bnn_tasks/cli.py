@@ -12,6 +12,14 @@ def _first_line(verb: Callable[..., object]) -> str:
     return (verb.__doc__ or "").partition("\n")[0].replace("``", "")
 
 
+def _reason(error: Exception) -> str:
+    """What an error says; of one that a data loader's process raised, without the traceback that torch puts before it."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    text = str(error)
+    return text.rpartition(f"\n{name}: ")[2].strip() if " in DataLoader worker process " in text else text
+
+
 def train(arguments: Sequence[str]) -> None:
     """``bnn-tasks fit|validate|test|predict --config FILE [--ckpt_path FILE]``, Lightning's command line.
 
@@ -196,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # What the user can cure; BNN_TASKS_TRACEBACK=1 shows where it came from.
         if os.environ.get("BNN_TASKS_TRACEBACK"):
             raise
-        print(f"bnn-tasks {verb}: {error}", file=sys.stderr)
+        print(f"bnn-tasks {verb}: {_reason(error)}", file=sys.stderr)
         sys.exit(2)
     if status:
         sys.exit(status)

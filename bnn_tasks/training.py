@@ -16,6 +16,7 @@ from bnn_tasks.callbacks.checkpoint import last_checkpoint
 from bnn_tasks.data import ImageData
 from bnn_tasks.export import ExportReport, export
 from bnn_tasks.models.detector import Detector, input_channels
+from bnn_tasks.named_classes import own_defaults
 from bnn_tasks.runtime import Resize
 from bnn_tasks.tasks import Task
 from bnn_tasks.tasks.checkpoint import check_fit, load_checkpoint, load_task, readable
@@ -28,8 +29,11 @@ for message in (
     ".*args parameter is intended to run from within Python.*",
     ".*tensorboardX.*",
     ".*Using `DistributedSampler` with the dataloaders.*",  # our samplers show every image once
+    ".*WeightAveraging callback, but loading a checkpoint outside the 'fit' stage.*",  # whose weights are the averages
 ):
     warnings.filterwarnings("ignore", message=message)
+
+own_defaults()
 
 
 class TrainingCLI(LightningCLI):

@@ -1,14 +1,15 @@
 """Write the detection configs that differ in data set, depth and what is binary alone: python scripts/make_configs.py."""
 
 import argparse
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "detection"
 DEPTHS = (18, 34)
 # suffix of the file's name: blocks of the backbone, units of the other parts
-KINDS = {"": ("Local", "Real"), "_binary": ("Local", "Local"), "_real": ("Real", "Real")}
-BOX_UNITS = {"Real": "RealRegionUnit", "Local": "BinaryRegionUnit"}
+KINDS = {"": ("Local", "Real"), "_binary": ("Local", "ReAct"), "_real": ("Real", "Real")}
+BOX_UNITS = {"Real": "RealRegionUnit", "ReAct": "BinaryRegionUnit"}
 
 
 @dataclass(frozen=True)
@@ -207,29 +208,18 @@ FASTER_RCNN = """      class_path: FasterRCNN
         anchor_scale: {data.faster_rcnn_scale}"""
 
 MODELS = {"retinanet": ("RetinaNet", RETINANET), "faster_rcnn": ("Faster R-CNN", FASTER_RCNN)}
+# The words are those that tests/test_honest_configs.py holds against the net.
+PATHS = "stem, 1x1 shortcuts{laterals}, 3x3 filters a channel on the paths"
 SAID = {
-    (
-        "retinanet",
-        "",
-    ): "binary backbone (real: stem, 1x1 shortcuts, 3x3 filters a channel on the paths); FPN and towers are real",
-    (
-        "retinanet",
-        "_binary",
-    ): "binary backbone, FPN and towers (real: stem, 1x1 shortcuts and laterals, 3x3 filters a channel\n"
-    "# on the paths, output convolutions)",
-    (
-        "faster_rcnn",
-        "",
-    ): "binary backbone (real: stem, 1x1 shortcuts, 3x3 filters a channel on the paths); FPN, RPN and box head\n"
-    "# are real",
-    (
-        "faster_rcnn",
-        "_binary",
-    ): "binary backbone, FPN, RPN and box head (real: stem, 1x1 shortcuts and laterals, 3x3 filters a\n"
-    "# channel on the paths, output layers)",
+    ("retinanet", ""): f"binary backbone (real: {PATHS.format(laterals='')}); FPN and towers are real",
+    ("retinanet", "_binary"): "binary backbone, FPN and towers "
+    f"(real: {PATHS.format(laterals=' and laterals')}, output convolutions)",
+    ("faster_rcnn", ""): f"binary backbone (real: {PATHS.format(laterals='')}); FPN, RPN and box head are real",
+    ("faster_rcnn", "_binary"): "binary backbone, FPN, RPN and box head "
+    f"(real: {PATHS.format(laterals=' and laterals')}, output layers)",
 }
 
-TEMPLATE = """# {data.title}, {model} on ResNet-{depth}: {said}.
+TEMPLATE = """{title}
 # {data.layout}
 #   bnn-tasks fit  --config configs/detection/{name}.yaml
 #   bnn-tasks test --config configs/detection/{name}.yaml --ckpt_path runs/{name}/checkpoints/last.ckpt
@@ -268,9 +258,9 @@ def configs() -> dict[str, str]:
                     name = f"{data_name}_{model}_r{depth}{suffix}"
                     filled = body.format(depth=depth, block=block, unit=unit, box=BOX_UNITS[unit], data=data)
                     said = SAID.get((model, suffix), "the real-valued twin, without a binary layer")
-                    texts[name] = TEMPLATE.format(
-                        data=data, model=title, depth=depth, said=said, name=name, body=filled
-                    )
+                    head = textwrap.wrap(f"{data.title}, {title} on ResNet-{depth}: {said}.", 118)
+                    first = "\n".join(f"# {line}" for line in head)
+                    texts[name] = TEMPLATE.format(data=data, title=first, name=name, body=filled)
     return texts
 
 

@@ -20,9 +20,36 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from bnn_tasks.backbones import BiRealBlock, BiRealUnit, Block, CifarResNet, RealBlock, RealUnit, ResNet, Unit
+from bnn_tasks.backbones import (
+    VGG16,
+    BiRealBlock,
+    BiRealUnit,
+    Block,
+    ChannelPath,
+    CifarResNet,
+    RealBlock,
+    RealUnit,
+    ResNet,
+    Unit,
+)
 from bnn_tasks.binary import BinaryConv2d
-from bnn_tasks.models import FPN, RetinaNet, RetinaNetHead
+from bnn_tasks.models import (
+    FPN,
+    SSD,
+    BinaryRegionUnit,
+    Detector,
+    FasterRCNN,
+    Proposals,
+    RealRegionUnit,
+    RegionSampler,
+    RetinaNet,
+    RetinaNetHead,
+    RPNHead,
+    SSDExtras,
+    SSDHead,
+    TwoLayerBoxHead,
+    UnitSSDHead,
+)
 
 Loss = Callable[[], Tensor]  # one forward pass
 KINDS = ("real", "bireal")
@@ -53,17 +80,46 @@ def resnet20(kind: str, batch: int) -> tuple[nn.Module, Loss]:
     return net, lambda: nn.functional.cross_entropy(net(x)[0].float().mean(dim=(2, 3)), labels)
 
 
-def retinanet(kind: str, batch: int, size: tuple[int, int]) -> tuple[nn.Module, Loss]:
-    """RetinaNet-R18 with backbone, neck and towers of one kind, ten objects an image."""
-    block: type[Block] = RealBlock if kind == "real" else BiRealBlock
-    unit: type[Unit] = RealUnit if kind == "real" else BiRealUnit
-    backbone = ResNet(18, block, stem_kernel=3)
-    net = RetinaNet(3, backbone, partial(FPN, channels=128, unit=unit), partial(RetinaNetHead, depth=2, unit=unit))
+def detection(net: Detector, batch: int, size: tuple[int, int]) -> tuple[nn.Module, Loss]:
+    """`net` and its losses on noise with ten objects an image."""
     images = torch.rand(batch, 3, *size)
     corners = torch.rand(10, 2) * (torch.tensor(size[::-1]) - 60)
     boxes = torch.cat([corners, corners + 20 + 40 * torch.rand(10, 2)], dim=1)
     targets = [Target(boxes, torch.arange(10) % 3, torch.zeros(10, dtype=torch.bool)) for _ in range(batch)]
     return net, lambda: torch.stack(list(net.loss(net(images), targets).values())).sum()
+
+
+def retinanet(kind: str, batch: int, size: tuple[int, int]) -> tuple[nn.Module, Loss]:
+    """RetinaNet-R18 with backbone, neck and towers of one kind."""
+    block: type[Block] = RealBlock if kind == "real" else BiRealBlock
+    unit: type[Unit] = RealUnit if kind == "real" else BiRealUnit
+    neck, head = partial(FPN, channels=128, unit=unit), partial(RetinaNetHead, depth=2, unit=unit)
+    return detection(RetinaNet(3, ResNet(18, block, stem_kernel=3), neck, head), batch, size)
+
+
+def faster_rcnn(kind: str, batch: int, size: tuple[int, int]) -> tuple[nn.Module, Loss]:
+    """Faster R-CNN-R18 with backbone, neck and both heads of one kind, the box head 1024 wide, on 128 regions an image."""
+    block: type[Block] = RealBlock if kind == "real" else BiRealBlock
+    unit: type[Unit] = RealUnit if kind == "real" else BiRealUnit
+    region: type[Unit] = RealRegionUnit if kind == "real" else BinaryRegionUnit
+    net = FasterRCNN(
+        3,
+        ResNet(18, block, stem_kernel=3),
+        partial(FPN, channels=128, unit=unit),
+        partial(RPNHead, unit=unit),
+        partial(TwoLayerBoxHead, unit=region),
+        proposals=Proposals(top_k=500, count=300),
+        sampler=RegionSampler(count=128),
+    )
+    return detection(net, batch, size)
+
+
+def ssd(kind: str, batch: int, size: tuple[int, int]) -> tuple[nn.Module, Loss]:
+    """SSD-VGG16 of a quarter of the width, every part of one kind; no path around a binary layer has weights."""
+    unit = RealUnit if kind == "real" else partial(BiRealUnit, path=ChannelPath)
+    predictors = SSDHead if kind == "real" else UnitSSDHead
+    net = SSD(3, VGG16(unit, width=16), partial(SSDExtras, width=32, unit=unit), predictors, size)
+    return detection(net, batch, size)
 
 
 def train_step(net: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, bf16: bool) -> None:
@@ -140,15 +196,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="steps of each net, besides two that do not count")
     parser.add_argument(
-        "--batch", type=int, default=16, help="of the stack and of ResNet-20's eighth; RetinaNet has a quarter"
+        "--batch",
+        type=int,
+        default=16,
+        help="of the stack and an eighth of ResNet-20's; detectors have a quarter of it, and at 640 px a sixteenth",
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="NET", help="rows whose names contain one of these, as SSD or 640x640"
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    batch, rounds = options.batch, options.rounds
-    compare("4 layers 64x56x56", partial(stack, depth=4, channels=64, size=56, batch=batch), batch, rounds)
-    compare("ResNet-20 32x32", partial(resnet20, batch=8 * batch), 8 * batch, rounds)
-    detector = partial(retinanet, batch=max(batch // 4, 1), size=(240, 320))
-    compare("RetinaNet-R18 240x320", detector, max(batch // 4, 1), max(rounds // 3, 3))
+    batch, few, single = options.batch, max(options.batch // 4, 1), max(options.batch // 16, 1)
+    rounds, detector_rounds = options.rounds, max(options.rounds // 3, 3)
+    rows: dict[str, tuple[Callable[[str], tuple[nn.Module, Loss]], int, int]] = {
+        "4 layers 64x56x56": (partial(stack, depth=4, channels=64, size=56, batch=batch), batch, rounds),
+        "ResNet-20 32x32": (partial(resnet20, batch=8 * batch), 8 * batch, rounds),
+        "RetinaNet-R18 240x320": (partial(retinanet, batch=few, size=(240, 320)), few, detector_rounds),
+        "RetinaNet-R18 320x320": (partial(retinanet, batch=few, size=(320, 320)), few, detector_rounds),
+        "RetinaNet-R18 640x640": (partial(retinanet, batch=single, size=(640, 640)), single, detector_rounds),
+        "FasterRCNN-R18 320x320": (partial(faster_rcnn, batch=few, size=(320, 320)), few, detector_rounds),
+        "FasterRCNN-R18 640x640": (partial(faster_rcnn, batch=single, size=(640, 640)), single, detector_rounds),
+        "SSD300-VGG16/4 300x300": (partial(ssd, batch=few, size=(300, 300)), few, detector_rounds),
+    }
+    chosen = [name for name in rows if options.only is None or any(part in name for part in options.only)]
+    if not chosen:
+        parser.error(f"Expected --only to name one of {list(rows)}, but got {options.only}.")
+    for name in chosen:
+        compare(name, *rows[name])
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "export": ({"binary", "backbones", "models", "runtime"}, {"torch"}),
 }
 # The command line may use anything public; it alone knows the whole.
-COMMAND_LINE = {"cli", "training", "compare", "__main__"}
+COMMAND_LINE = {"cli", "training", "compare", "named_classes", "__main__"}
 MAY_IMPORT["__init__"] = (set(), set())
 # Packages of which another one may see a part only.
 NARROW = {

@@ -1,6 +1,9 @@
 """The ablation: configs of its variants, the order of its runs, its table."""
 
+import fcntl
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from bnn_tasks.compare import ablation
 from bnn_tasks.compare.ablation import VARIANTS, Run, ablate, config_of, table
 
 CONFIG = Path(__file__).parents[1] / "configs" / "detection" / "bccd_retinanet_r18_binary.yaml"
+PLACES = (("backbone", "block"), ("neck", "unit"), ("head", "unit"))
 
 
 def classes_in(config: Any) -> list[str]:
@@ -35,6 +39,8 @@ def test_a_variant_replaces_blocks_and_units_alone(name: str, tmp_path: Path) ->
         model["head"]["init_args"]["unit"]["class_path"],
     )
     variant = VARIANTS[name]
+    given = [model[part]["init_args"][key]["init_args"] for part, key in PLACES]
+    assert given == [{} if name.startswith("Real") else {"method": "react"} for name in found]
     assert found == (f"{variant.backbone}Block", f"{variant.neck}Unit", f"{variant.head}Unit")
     assert ("Distillation" in classes_in(config)) == bool(variant.teacher)
     assert config["data"] == base["data"]
@@ -74,3 +80,27 @@ def test_teachers_come_before_their_students(tmp_path: Path, monkeypatch: pytest
 def test_an_unknown_variant_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected variants of .*'local_distilled'.*but got"):
         ablate(CONFIG, tmp_path, ["lokal"], [0])
+
+
+def test_a_training_that_outlives_a_killed_ablation_keeps_its_folder(tmp_path: Path) -> None:
+    run, base = Run("plain", 0, tmp_path / "plain_0"), yaml.safe_load(CONFIG.read_text())
+    run.folder.mkdir()
+    (run.folder / "seconds.json").write_text("1")
+    with (run.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        orphan = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),))
+    with pytest.raises(RuntimeError, match=r"plain_0 to be no other process's.*Cure"):
+        run.train(base, run.checkpoint, (), ())
+    orphan.communicate(b"\n")
+    run.train(base, run.checkpoint, (), ())
+
+
+def test_commands_hold_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for Python says which of its open files is the lock."""
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nls -l /dev/fd/\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(ablation.sys, "executable", str(script))
+    run = Run("plain", 0, tmp_path / "plain_0")
+    run.train(yaml.safe_load(CONFIG.read_text()), run.checkpoint, (), ())
+    assert str(run.folder / "lock") in (run.folder / "fit.log").read_text()

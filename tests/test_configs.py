@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 import yaml
 from configs_for_tests import shrink
+from torch import nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from bnn_tasks.cli import main
 from bnn_tasks.data import ImageFolderData, VOCDetectionData
 from bnn_tasks.data.coco import ANNOTATIONS, IMAGES
 from bnn_tasks.data.synthetic import generate
 from bnn_tasks.data.synthetic.class_folders import generate_classes
+from bnn_tasks.tasks.distillation import teacher
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 SIZE = [64, 64]
@@ -116,6 +120,12 @@ def distil_without_package(config: dict[str, Any]) -> None:
     }
 
 
+def small_torchvision_detector(name: str, weights: str) -> nn.Module:
+    """In the place of weights to download: a pyramid of the same strides, 4 to 64, and 256 channels, on small images."""
+    pyramid = resnet_fpn_backbone(backbone_name="resnet18", weights=None)
+    return FasterRCNN(pyramid, num_classes=91, min_size=SIZE[0], max_size=SIZE[0])
+
+
 def test_there_are_configs() -> None:
     assert CONFIGS
 
@@ -123,6 +133,7 @@ def test_there_are_configs() -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_config_fits_a_batch(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(teacher, "get_model", small_torchvision_detector)
     config = yaml.safe_load(path.read_text())
     data = config["data"]
     arguments = data["init_args"]

@@ -45,10 +45,10 @@ class DetectionCurves(EvaluationCallback):
         """Refuse a task that detects nothing.
 
         Raises:
-            TypeError: the task is no `DetectionTask`.
+            ValueError: the task is no `DetectionTask`.
         """
         if not isinstance(pl_module, DetectionTask):
-            raise TypeError(
+            raise ValueError(
                 f"Expected `DetectionCurves` beside a DetectionTask, but got {type(pl_module).__name__}. "
                 "Cure: take the callback out of the config."
             )

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import lightning as L
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON, complete or not at all: to a temporary file that then takes the place of `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
-        json.dump(value, file, indent=1)
-    os.replace(file.name, path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # tempfile's files can be read by their owner alone
+    part.write_text(json.dumps(value, indent=1))
+    os.replace(part, path)
 
 
 def run_folder(trainer: L.Trainer, dirpath: str | None) -> Path:

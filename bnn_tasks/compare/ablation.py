@@ -1,6 +1,7 @@
 """The same detector with other blocks in its parts: what each costs in average precision, over several seeds."""
 
 import copy
+import fcntl
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ METRICS = ("ap", "ap50", "ap_small")  # and the AP of every class
 
 @dataclass(frozen=True)
 class Variant:
-    """Which blocks stand in which part.
+    """Which blocks stand in which part; the binary ones all binarise as ReActNet does, so that structure alone differs.
 
     Attributes:
         backbone: name of the backbone's block, without "Block".
@@ -40,12 +41,14 @@ VARIANTS: dict[str, Variant] = {
     "plain": Variant("Plain", "Plain", "Plain"),
     "bireal": Variant("BiReal", "BiReal", "BiReal"),
     "react": Variant("ReAct", "ReAct", "ReAct"),
-    "local": Variant("Local", "Local", "Local"),
-    "local_distilled": Variant("Local", "Local", "Local", "real"),
-    "local_backbone": Variant("Local", "Real", "Real"),
-    "local_neck": Variant("Real", "Local", "Real"),
-    "local_head": Variant("Real", "Real", "Local"),
+    "local": Variant("Local", "ReAct", "ReAct"),
+    "local_distilled": Variant("Local", "ReAct", "ReAct", "real"),
+    "local_everywhere": Variant("Local", "Local", "Local"),
+    "binary_backbone": Variant("Local", "Real", "Real"),
+    "binary_neck": Variant("Real", "ReAct", "Real"),
+    "binary_head": Variant("Real", "Real", "ReAct"),
 }
+METHOD = "react"
 
 # What the student imitates: the pyramid's channels and the twin's scores and boxes.
 TERMS: list[dict[str, Any]] = [{"class_path": "PyramidImitation"}, {"class_path": "ResponseImitation"}]
@@ -63,9 +66,13 @@ def config_of(base: Mapping[str, Any], variant: Variant, seed: int, folder: Path
     """
     config = copy.deepcopy(dict(base))
     model = config["model"]["init_args"]["model"]["init_args"]
-    model["backbone"]["init_args"]["block"] = {"class_path": f"{variant.backbone}Block"}
-    model["neck"]["init_args"]["unit"] = {"class_path": f"{variant.neck}Unit"}
-    model["head"]["init_args"]["unit"] = {"class_path": f"{variant.head}Unit"}
+    for part, key, name in (
+        ("backbone", "block", f"{variant.backbone}Block"),
+        ("neck", "unit", f"{variant.neck}Unit"),
+        ("head", "unit", f"{variant.head}Unit"),
+    ):
+        arguments = {} if name.startswith("Real") else {"method": METHOD}
+        model[part]["init_args"][key] = {"class_path": name, "init_args": arguments}
     if variant.teacher:
         source = {"class_path": "CheckpointTeacher", "init_args": {"path": str(teacher)}}
         distillation = {"class_path": "Distillation", "init_args": {"teacher": source, "terms": TERMS}}
@@ -104,27 +111,45 @@ class Run:
             splits: what to evaluate on after the fit: ``validate``, ``test``.
 
         Raises:
-            RuntimeError: a command failed; the message ends with the last lines of its output.
+            RuntimeError: a command failed; the message ends with the last lines of its output. Or one that outlived an earlier
+                call still writes to the folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RuntimeError(
+                    f"Expected {self.folder} to be no other process's, but one is still training there. "
+                    "Cure: wait until it ends, or stop it."
+                ) from error
+            self._train(base, teacher, overrides, splits, lock.fileno())
+
+    def _train(
+        self, base: Mapping[str, Any], teacher: Path, overrides: Sequence[str], splits: Sequence[str], lock: int
+    ) -> None:
         path = self.folder / "base.yaml"
         path.write_text(yaml.safe_dump(config_of(base, VARIANTS[self.name], self.seed, self.folder, teacher)))
         finished = self.folder / "seconds.json"
         if not finished.exists():
             started = time.monotonic()
             resume = ["--ckpt_path", str(self.checkpoint)] if self.checkpoint.exists() else []
-            self._call(["fit", "--config", str(path), *overrides, *resume])
+            self._call(["fit", "--config", str(path), *overrides, *resume], lock)
             finished.write_text(json.dumps(time.monotonic() - started))
         for verb in splits:
             if not (self.folder / f"{verb}.done").exists():
-                self._call([verb, "--config", str(path), *overrides, "--ckpt_path", str(self.checkpoint)])
+                self._call([verb, "--config", str(path), *overrides, "--ckpt_path", str(self.checkpoint)], lock)
                 (self.folder / f"{verb}.done").touch()
 
-    def _call(self, words: list[str]) -> None:
+    def _call(self, words: list[str], lock: int) -> None:
         log = self.folder / f"{words[0]}.log"
         with log.open("a") as file:
             done = subprocess.run(
-                [sys.executable, "-m", "bnn_tasks", *words], stdout=file, stderr=subprocess.STDOUT, env=os.environ
+                [sys.executable, "-m", "bnn_tasks", *words],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=os.environ,
+                pass_fds=(lock,),  # which the command then holds, even if this process is killed
             )
         if done.returncode:
             raise RuntimeError(f"{words[0]} of {self.name}, seed {self.seed}, failed; {log} ends with:\n{_tail(log)}")

@@ -13,7 +13,7 @@ from bnn_tasks.data.batch import collate
 from bnn_tasks.data.buckets import BucketBatchSampler
 from bnn_tasks.data.cache import ImageCache
 from bnn_tasks.data.check import Report, check
-from bnn_tasks.data.dataset import DetectionDataset, Record
+from bnn_tasks.data.dataset import DetectionDataset, Record, learnt_labels
 from bnn_tasks.data.findings import DataError, Findings, StrictFindings
 from bnn_tasks.data.module import STAGES, ImageData, check_split
 from bnn_tasks.data.view import DetectionAugment
@@ -124,9 +124,13 @@ class DetectionData(ImageData):
         for split in STAGES[stage]:
             self.records(split)
         if stage == "fit":
-            seen = {int(label) for record in self.records("train") for label in record.labels}
+            seen = learnt_labels(self.records("train"))
             if unseen := [name for label, name in enumerate(self.class_names) if label not in seen]:
-                log.warning("%s: no object in the train split, so not to be learnt: %s", self.root, ", ".join(unseen))
+                log.warning(
+                    "%s: no object in the train split, so not to be learnt (difficult and crowd ones do not count): %s",
+                    self.root,
+                    ", ".join(unseen),
+                )
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented training batches; damaged images are replaced and named in the batch."""

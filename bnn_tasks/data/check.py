@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnn_tasks.data.cache import decoded_bytes
-from bnn_tasks.data.dataset import Record
+from bnn_tasks.data.dataset import Record, learnt_labels
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.module import SPLITS
 from bnn_tasks.data.report import DataReport, format_counts
@@ -171,11 +171,16 @@ def _check_splits(records: dict[str, list[Record]], report: Report) -> None:
                 f"{len(shared)} images are both in train and in {split}, {min(shared).name} among them; "
                 "scores on them say nothing about new images"
             )
+    learnt = learnt_labels(records["train"])
     for label, name in enumerate(report.class_names):
         if not any(summary.objects[label] for summary in report.splits.values()):
             report.warnings.append(f"class {name!r} has no objects in any split; remove it, or add some")
         elif "train" in report.splits and not report.splits["train"].objects[label]:
             report.warnings.append(f"class {name!r} has no objects in the train split, so it cannot be learnt")
+        elif "train" in report.splits and label not in learnt:
+            report.warnings.append(
+                f"class {name!r} has only difficult or crowd objects in the train split, so it cannot be learnt"
+            )
 
 
 def _check_cache(data: "DetectionData", records: dict[str, list[Record]], report: Report) -> None:

@@ -152,6 +152,8 @@ def _add_object(file: CocoFile, entry: dict[str, Any]) -> str | None:
             f"the box {values} is outside image {image} of {owner.width}x{owner.height} pixels; correct it"
         )
     area = _number("area", entry.get("area", width * height))
+    if area < 0:  # pycocotools would ignore the object in every area range, "all" included
+        raise ValueError(f"expected `area` to be at least 0, but got {area}; correct it")
     file.objects.add(id_)
     owner.objects.append(CocoObject(category, (x, y, x1, y1), area, bool(crowd)))
     return _warning(entry, values, owner)

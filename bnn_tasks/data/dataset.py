@@ -47,6 +47,15 @@ class Record:
     ignore: np.ndarray
 
 
+def learnt_labels(records: Sequence[Record]) -> set[int]:
+    """The labels that have an object that is not to be ignored.
+
+    Args:
+        records: of the train split.
+    """
+    return {int(label) for record in records for label in record.labels[~record.ignore]}
+
+
 class DetectionDataset(Dataset[DetectionSample]):
     """Reads images, fits them to a canvas, and moves their boxes along.
 

@@ -75,10 +75,12 @@ class VOCLayoutData(DetectionData):
         for image_id, (files, name) in enumerate(self.entries(split), 1):
             image, annotation = files.images.get(name), files.annotations.get(name)
             if image is None:
-                findings.error(
-                    f"{annotation or name}: there is no image {name}.*; add it, or remove the name from the {split} list "
-                    "(one name a line, no suffix, no second column)"
+                entry = (
+                    "the XML file"
+                    if files.image_sets is None
+                    else f"the name from the {split} list (one name a line, no suffix, no second column)"
                 )
+                findings.error(f"{annotation or name}: there is no image {name}.*; add it, or remove {entry}")
             elif annotation is None:
                 findings.error(f"{image}: there is no {name}.xml; add it (without <object> where there is none)")
             else:

@@ -8,11 +8,11 @@ SPLITS = {"train": "abc", "val": "de", "test": "fg"}
 
 
 def test_a_good_set_is_clean(tmp_path):
-    write_voc(tmp_path, "abcdefg", [CAT, ("dog", (3, 3, 30, 40), 1)], SPLITS)
+    write_voc(tmp_path, "abcdefg", [CAT, ("dog", (3, 3, 30, 40), 1), ("dog", (31, 3, 60, 40))], SPLITS)
     report = check(VOCDetectionData(tmp_path, SIZES))
     assert report.errors == report.warnings == report.suggestions == []
     assert {split: summary.images for split, summary in report.splits.items()} == {"train": 3, "val": 2, "test": 2}
-    assert report.splits["train"].objects.tolist() == [3, 3]
+    assert report.splits["train"].objects.tolist() == [3, 6]
     assert report.splits["train"].difficult == 3
     assert report.image_sizes == {(48, 64): 7}
     text = str(report)

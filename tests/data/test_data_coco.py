@@ -84,6 +84,7 @@ BAD = {
     "nan": (changed("annotations", 0, bbox=[1, 2, float("nan"), 5]), "`bbox`.*finite.*nan"),
     "text": (changed("annotations", 0, bbox=["1", 2, 3, 5]), "`bbox`.*'1'"),
     "area": (changed("annotations", 0, area="big"), "`area`.*'big'"),
+    "negative area": (changed("annotations", 0, area=-5), "id 1: expected `area` to be at least 0.*-5"),
     "crowd": (changed("annotations", 0, iscrowd=2), "`iscrowd`.*2"),
     "outside": (changed("annotations", 0, bbox=[64, 0, 5, 5]), "outside image 10 of 64x48"),
     "height": (changed("images", 1, height=0), "`height`.*at least 1.*0"),
@@ -133,11 +134,22 @@ def test_category_ids_may_have_gaps_up_to_any_size(tmp_path):
 def test_a_class_without_an_object_in_train_is_a_warning(tmp_path, caplog):
     data = CocoDetectionData(write_coco(tmp_path, coco_content(annotations=[])), SIZES)
     data.setup("fit")
-    assert "no object in the train split, so not to be learnt: cat, dog" in caplog.text
+    assert "no object in the train split, so not to be learnt" in caplog.text
+    assert "cat, dog" in caplog.text
     report = check(data)
     assert [m for m in report.warnings if "train split, so it cannot be learnt" in m] == [
         f"class {name!r} has no objects in the train split, so it cannot be learnt" for name in ("cat", "dog")
     ]
+
+
+def test_a_class_of_crowds_alone_is_a_warning(tmp_path, caplog):
+    content = coco_content()
+    content["annotations"][0]["iscrowd"] = 1  # the only dog
+    data = CocoDetectionData(write_coco(tmp_path, content), SIZES)
+    data.setup("fit")
+    assert "do not count): dog" in caplog.text
+    expected = "class 'dog' has only difficult or crowd objects in the train split, so it cannot be learnt"
+    assert expected in check(data).warnings
 
 
 def test_a_batch_in_which_no_image_has_an_object(tmp_path):

@@ -194,11 +194,11 @@ def test_missing_files_are_named(tmp_path):
         data.setup("test")
 
 
-@pytest.mark.parametrize("suffix", ["xml", "png"])
-def test_a_plain_folder_needs_both_files_of_each_name(tmp_path, suffix):
+@pytest.mark.parametrize(("suffix", "cure"), [("xml", "add it"), ("png", "add it, or remove the XML file")])
+def test_a_plain_folder_needs_both_files_of_each_name(tmp_path, suffix, cure):
     root = write_voc(tmp_path, "abcdefghij", folders=(".", "."))
     (root / f"e.{suffix}").unlink()
-    with pytest.raises(DataError, match=r"e\.(png|xml): there is no "):
+    with pytest.raises(DataError, match=rf"e\.(png|xml): there is no .*; {cure}"):
         VOCDetectionData(root, SIZES).setup("validate")
 
 

@@ -10,6 +10,7 @@ import torch
 import yaml
 from configs_for_tests import tiny_config
 from nets import retinanet
+from two_stage_nets import faster_rcnn
 
 from bnn_tasks.cli import main
 from bnn_tasks.models import Boxes
@@ -204,6 +205,28 @@ def test_torchvision_teachers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "get_model", offline)
     with pytest.raises(ValueError, match=r"download the weights of 'retinanet_resnet50_fpn'.*Cure: a connection"):
         TorchvisionDetectorTeacher("retinanet_resnet50_fpn")(torch.rand(1, 3, 64, 64))
+
+
+def test_response_imitation_refuses_another_student_before_training() -> None:
+    with pytest.raises(ValueError, match=r"to be a RetinaNet, but got a FasterRCNN.*Cure: PyramidImitation"):
+        ResponseImitation().bind(faster_rcnn())
+    ResponseImitation().bind(nets()[0])
+
+
+def test_strides_of_a_torchvision_teacher_are_those_of_its_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bnn_tasks.tasks.distillation import teacher as module
+
+    real = module.get_model
+    monkeypatch.setattr(module, "get_model", lambda name, **_: real(name, weights=None, weights_backbone=None))
+    images = torch.rand(1, 3, 128, 192)
+    seen = TorchvisionDetectorTeacher("fasterrcnn_mobilenet_v3_large_fpn")(images)
+    assert [(128 // stride, 192 // stride) for stride in seen.strides] == [tuple(x.shape[2:]) for x in seen.features]
+
+
+@pytest.mark.parametrize("name", ["ssd300_vgg16", "nonsense", "resnet18", "retinanet_resnet50_fpn_v3"])
+def test_a_torchvision_teacher_without_a_pyramid_is_refused_before_any_download(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"with a feature pyramid, but got '{name}'.*Cure: .*retinanet_resnet50_fpn"):
+        TorchvisionDetectorTeacher(name)
 
 
 def test_a_student_learns_from_its_twin_and_opens_without_it(tmp_path: Path) -> None:

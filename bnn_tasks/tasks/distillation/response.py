@@ -37,20 +37,27 @@ class ResponseImitation(ImitationTerm):
             )
         self.weight, self.box_weight, self.least = weight, box_weight, least
 
+    def bind(self, detector: Detector) -> None:
+        """Refuse another student than a RetinaNet, before anything is trained.
+
+        Raises:
+            ValueError: the student is no RetinaNet.
+        """
+        if not isinstance(detector, RetinaNet):
+            raise ValueError(
+                f"Expected the student of ResponseImitation to be a RetinaNet, but got a {type(detector).__name__}. "
+                "Cure: PyramidImitation or ProposalImitation."
+            )
+
     def forward(
         self, detector: Detector, features: list[Tensor], outputs: RawOutputs, size: tuple[int, int], view: TeacherView
     ) -> Tensor:
         """See the class.
 
         Raises:
-            TypeError: the student is no RetinaNet.
             ValueError: the teacher's outputs are not of the student's anchors and classes.
         """
-        if not isinstance(detector, RetinaNet):
-            raise TypeError(
-                f"Expected the student of ResponseImitation to be a RetinaNet, but got a {type(detector).__name__}. "
-                "Cure: PyramidImitation or ProposalImitation."
-            )
+        assert isinstance(detector, RetinaNet)
         mine = [tuple(x.shape) for x in outputs["cls_logits"]]
         theirs = [] if view.outputs is None else [tuple(x.shape) for x in view.outputs.get("cls_logits", [])]
         if view.outputs is None or mine != theirs:

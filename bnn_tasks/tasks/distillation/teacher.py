@@ -1,6 +1,5 @@
 """Detectors that teach: frozen, in eval mode, never in a checkpoint, loaded when they are first needed."""
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +8,13 @@ from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model
+from torchvision.models import detection, get_model, list_models
 
+from bnn_tasks.binary.names import nearest
 from bnn_tasks.models import Boxes, Detector, Normalize, RawOutputs
 from bnn_tasks.tasks.checkpoint import load_task
+
+PROBE = 256  # pixels; on it every stride up to 128 leaves a map of more than one position a side
 
 
 @dataclass
@@ -108,18 +110,28 @@ class TorchvisionDetectorTeacher(DetectorTeacher):
         name: as ``torchvision.models.get_model`` takes it, for instance ``retinanet_resnet50_fpn_v2``.
         weights: ``DEFAULT`` (downloaded by torchvision), or a file that ``torch.save(model.state_dict(), path)`` wrote.
         num_classes: of the weight file, background included; None is COCO's 91.
+
+    Raises:
+        ValueError: torchvision has no such detector, or it has no pyramid.
     """
 
     def __init__(self, name: str, weights: str = "DEFAULT", num_classes: int | None = None) -> None:
         super().__init__()
+        known = [found for found in list_models(module=detection) if "_fpn" in found]
+        if name not in known:
+            raise ValueError(
+                f"Expected `name` to be a torchvision detector with a feature pyramid, but got {name!r}."
+                f"{nearest(name, known)} Cure: one of {', '.join(known)}."
+            )
         self.name, self.weights, self.num_classes = name, weights, num_classes
         self._normalize = Normalize()
+        self._strides: list[int] = []
 
     def load(self) -> nn.Module:
         """The model.
 
         Raises:
-            ValueError: it cannot be downloaded, the file does not fit, or the model has no pyramid.
+            ValueError: it cannot be downloaded, or the file does not fit.
         """
         if self.weights == "DEFAULT":
             try:
@@ -139,6 +151,8 @@ class TorchvisionDetectorTeacher(DetectorTeacher):
                 raise ValueError(
                     f"Expected {self.weights!r} to hold the state_dict of a {self.name!r}, but: {str(error)[:300]}."
                 ) from error
+        maps = model.eval().get_submodule("backbone")(torch.zeros(1, 3, PROBE, PROBE))
+        self._strides = [PROBE // x.shape[2] for x in maps.values()]  # MobileNet's pyramids have 32, 32, 64
         return model
 
     def view(self, module: nn.Module, images: Tensor) -> TeacherView:
@@ -146,10 +160,7 @@ class TorchvisionDetectorTeacher(DetectorTeacher):
         backbone = module.get_submodule("backbone")
         self._normalize.to(images.device)
         features = list(backbone(self._normalize(images)).values())
-        # Every level of torchvision's pyramids has half the size of the one before; the small ones are rounded up.
-        first = 2 ** round(math.log2(images.shape[2] / features[0].shape[2]))
-        strides = [first * 2**level for level in range(len(features))]
-        return TeacherView(features, strides, None, lambda: _found(module(list(images))))
+        return TeacherView(features, self._strides, None, lambda: _found(module(list(images))))
 
 
 def _found(results: list[dict[str, Tensor]]) -> list[Boxes]:
