@@ -1,6 +1,7 @@
 """The ``bnn-tasks`` command: Lightning's verbs for training, and verbs of our own, of which ``run`` needs no torch."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,14 @@ TRAINING_VERBS = ("fit", "validate", "test", "predict")
 
 def _first_line(verb: Callable[..., object]) -> str:
     return (verb.__doc__ or "").partition("\n")[0].replace("``", "")
+
+
+def _show_notes() -> None:
+    """Let what the package logs for its user, such as which pictures became the test split, reach stderr."""
+    log = logging.getLogger("bnn_tasks")
+    log.setLevel(logging.INFO)
+    if not log.hasHandlers():
+        log.addHandler(logging.StreamHandler())
 
 
 def _reason(error: Exception) -> str:
@@ -182,6 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the command line without the program's name; None is sys.argv's.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # within another program, logging is that program's
+        _show_notes()
     if not words or words[0] in ("-h", "--help"):
         print(USAGE)
         return

@@ -249,32 +249,6 @@ def test_a_data_set_that_is_not_there(run: Path, tmp_path: Path, capsys: pytest.
         assert "nowhere" in stopped([verb, "--config", str(tmp_path / "given.yaml")], capsys)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_picture_in_evaluation(workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tiny_config(tmp_path)
-    config["data"]["init_args"]["num_workers"] = workers
-    (tmp_path / "given.yaml").write_text(yaml.safe_dump(config))
-    main(["check-data", "--config", str(tmp_path / "given.yaml")])
-    root = Path(config["data"]["init_args"]["root"])
-    name = (root / "ImageSets" / "Main" / "test.txt").read_text().split()[0]
-    (root / "JPEGImages" / f"{name}.jpg").write_bytes(b"no picture")
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main(["test", "--config", str(tmp_path / "given.yaml")])
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert "Traceback" not in error
-    assert (
-        error.strip().splitlines()[-1].startswith(f"bnn-tasks test: {root / 'JPEGImages' / name}.jpg: not a readable")
-    )
-
-
-def test_written_files_have_the_usual_permissions(run: Path) -> None:
-    usual = run / "given.yaml"
-    for name in ("results.json", "val/predictions.json", "val/ground_truth.json"):
-        assert (run / name).stat().st_mode == usual.stat().st_mode
-
-
 def test_a_config_error_names_the_key(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tiny_config(tmp_path)
     config["model"]["init_args"]["optimzer"] = config["model"]["init_args"].pop("optimizer")

@@ -130,5 +130,5 @@ def test_a_threshold_out_of_range_and_a_classifier_are_refused(tmp_path: Path) -
     task = ClassificationTask(
         lambda k: Classifier(k, CifarResNet(8, width=4)), data.class_names, partial(torch.optim.SGD, lr=1)
     )
-    with pytest.raises(TypeError, match="beside a DetectionTask, but got ClassificationTask"):
+    with pytest.raises(ValueError, match="beside a DetectionTask, but got ClassificationTask"):
         trainer(tmp_path, DetectionCurves()).validate(task, data, verbose=False)

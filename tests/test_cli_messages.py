@@ -1,0 +1,60 @@
+"""What the command says while it works, and of a picture that only a loader's process meets; who may read its files."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from configs_for_tests import tiny_config
+
+from bnn_tasks.callbacks.files import write_json
+from bnn_tasks.cli import main
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_picture_in_evaluation(workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny_config(tmp_path)
+    config["data"]["init_args"]["num_workers"] = workers
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(config))
+    main(["check-data", "--config", str(tmp_path / "given.yaml")])
+    root = Path(config["data"]["init_args"]["root"])
+    name = (root / "ImageSets" / "Main" / "test.txt").read_text().split()[0]
+    (root / "JPEGImages" / f"{name}.jpg").write_bytes(b"no picture")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["test", "--config", str(tmp_path / "given.yaml")])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert (
+        error.strip().splitlines()[-1].startswith(f"bnn-tasks test: {root / 'JPEGImages' / name}.jpg: not a readable")
+    )
+
+
+def test_the_command_shows_notes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tiny_config(tmp_path)
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(config))
+    main(["check-data", "--config", str(tmp_path / "given.yaml")])
+    shutil.rmtree(Path(config["data"]["init_args"]["root"]) / "ImageSets")
+    config["data"]["class_path"] = "VOCDetectionData"
+    for name in set(config["data"]["init_args"]) - {"root", "sizes"}:
+        del config["data"]["init_args"][name]
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr("sys.argv", ["bnn-tasks", "check-data", "--config", str(tmp_path / "given.yaml")])
+    log = logging.getLogger("bnn_tasks")
+    before = log.level
+    try:
+        main()
+    finally:
+        log.setLevel(before)
+    assert "so the test split is the val split" in caplog.text
+
+
+def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    write_json(tmp_path / "results.json", {})
+    assert (tmp_path / "results.json").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "usual"]
