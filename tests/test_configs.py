@@ -148,7 +148,8 @@ def test_config_fits_a_batch(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
     if config["model"]["init_args"].get("compile"):
         config["model"]["init_args"]["compile"] = False  # a minute and a C++ compiler, for the same result
     config["trainer"] |= {"fast_dev_run": 1, "accelerator": "cpu", "default_root_dir": str(tmp_path), "devices": 1}
-    config["trainer"] |= {"enable_progress_bar": False, "enable_model_summary": False}
+    # In bf16, oneDNN's weight gradients of maps with so few channels and positions are now and then NaN.
+    config["trainer"] |= {"enable_progress_bar": False, "enable_model_summary": False, "precision": "32-true"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     main(["fit", "--config", str(tmp_path / "config.yaml")])
 
