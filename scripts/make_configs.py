@@ -147,9 +147,7 @@ DATA = {
     ),
 }
 
-RETINANET = """      class_path: RetinaNet
-      init_args:
-        backbone:
+PYRAMID = """        backbone:
           class_path: ResNet
           init_args:
             depth: {depth}
@@ -162,29 +160,26 @@ RETINANET = """      class_path: RetinaNet
             channels: {data.channels}
             unit: {{class_path: {unit}Unit}}
             extra_levels: {data.extra}
-        head:
+"""
+RETINANET = (
+    """      class_path: RetinaNet
+      init_args:
+"""
+    + PYRAMID
+    + """        head:
           class_path: RetinaNetHead
           init_args:
             depth: {data.depth}
             unit: {{class_path: {unit}Unit}}
         anchor_scale: {data.retinanet_scale}"""
+)
 
-FASTER_RCNN = """      class_path: FasterRCNN
+FASTER_RCNN = (
+    """      class_path: FasterRCNN
       init_args:
-        backbone:
-          class_path: ResNet
-          init_args:
-            depth: {depth}
-            block: {{class_path: {block}Block}}
-            width: 64
-            stem_kernel: 3   # keeps the real stem at 1 % of the multiplications
-        neck:
-          class_path: FPN
-          init_args:
-            channels: {data.channels}
-            unit: {{class_path: {unit}Unit}}
-            extra_levels: {data.extra}
-        rpn_head:
+"""
+    + PYRAMID
+    + """        rpn_head:
           class_path: RPNHead
           init_args:
             depth: 1
@@ -206,6 +201,7 @@ FASTER_RCNN = """      class_path: FasterRCNN
           class_path: RegionSampler
           init_args: {{count: 128}}
         anchor_scale: {data.faster_rcnn_scale}"""
+)
 
 MODELS = {"retinanet": ("RetinaNet", RETINANET), "faster_rcnn": ("Faster R-CNN", FASTER_RCNN)}
 # The words are those that tests/test_honest_configs.py holds against the net.

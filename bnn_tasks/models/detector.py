@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from bnn_tasks.binary import untied_layers
+
 # Mean and standard deviation of ImageNet's RGB values in [0, 1], as torchvision and timm use them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -185,3 +187,32 @@ class Detector(nn.Module):
     def export_graph(self) -> list[DecodeNode | StageNode]:
         """What the runtime does after ``dense``; the last node gives ``boxes``, ``scores`` and ``labels``."""
         raise NotImplementedError
+
+
+def check_suppression(score_threshold: float, nms_threshold: float, top_k: int, max_detections: int) -> None:
+    """Raise ValueError unless what a detector keeps of its detections is within range.
+
+    Args:
+        score_threshold: in [0, 1).
+        nms_threshold: IoU in [0, 1].
+        top_k: >= 1.
+        max_detections: >= 1.
+    """
+    if not 0 <= score_threshold < 1 or not 0 <= nms_threshold <= 1 or min(top_k, max_detections) < 1:
+        raise ValueError(
+            "Expected `score_threshold` in [0, 1), `nms_threshold` in [0, 1], `top_k` and `max_detections` >= 1, but "
+            f"got {score_threshold}, {nms_threshold}, {top_k}, {max_detections}."
+        )
+
+
+def check_every_size(detector: nn.Module) -> None:
+    """Raise ValueError where a layer's method works at one input size only.
+
+    Args:
+        detector: with all its parts.
+    """
+    if untied := untied_layers(detector):
+        raise ValueError(
+            "Expected methods that work at every input size, as a detector does, but these layers' scales have a value for "
+            f"every place: {', '.join(untied[:3])}. Cure: method 'xnor_pp'."
+        )

@@ -8,12 +8,21 @@ from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from bnn_tasks.backbones import Backbone
-from bnn_tasks.binary import untied_layers
 from bnn_tasks.models.anchors import DELTA_CLIP, Anchors, decode, rows
 from bnn_tasks.models.box_head import BoxHead, TwoLayerBoxHead
 from bnn_tasks.models.box_losses import BoxLoss, SmoothL1BoxLoss
 from bnn_tasks.models.box_sampling import UNCOUNTED, RegionSampler
-from bnn_tasks.models.detector import Boxes, BoxTarget, DecodeNode, Detector, Normalize, RawOutputs, StageNode
+from bnn_tasks.models.detector import (
+    Boxes,
+    BoxTarget,
+    DecodeNode,
+    Detector,
+    Normalize,
+    RawOutputs,
+    StageNode,
+    check_every_size,
+    check_suppression,
+)
 from bnn_tasks.models.fpn import FPN
 from bnn_tasks.models.proposals import Candidates, Proposals
 from bnn_tasks.models.roi import PyramidRoIAlign
@@ -81,11 +90,7 @@ class FasterRCNN(Detector):
             raise ValueError(f"Expected `num_classes` to be >= 1, but got {num_classes}.")
         if anchor_scale <= 0:
             raise ValueError(f"Expected `anchor_scale` to be > 0, but got {anchor_scale}.")
-        if not 0 <= score_threshold < 1 or not 0 <= nms_threshold <= 1 or min(top_k, max_detections) < 1:
-            raise ValueError(
-                "Expected `score_threshold` in [0, 1), `nms_threshold` in [0, 1], `top_k` and `max_detections` >= 1, but "
-                f"got {score_threshold}, {nms_threshold}, {top_k}, {max_detections}."
-            )
+        check_suppression(score_threshold, nms_threshold, top_k, max_detections)
         self.num_classes = num_classes
         self.normalize = Normalize() if normalize is None else normalize
         self.backbone = backbone
@@ -97,11 +102,7 @@ class FasterRCNN(Detector):
         self.anchors = Anchors(strides, [[anchor_scale * stride] for stride in strides], ratios)
         self.rpn_head = rpn_head(self.neck.channels, self.neck.levels, self.anchors.per_position)
         self.box_head = box_head(self.neck.channels, self.roi_align.output_size, num_classes)
-        if untied := untied_layers(self):
-            raise ValueError(
-                "Expected methods that work at every input size, as a detector does, but these layers' scales have a value for "
-                f"every place: {', '.join(untied[:3])}. Cure: method 'xnor_pp'."
-            )
+        check_every_size(self)
         self.proposals = Proposals() if proposals is None else proposals
         self.rpn_loss = RPNLoss() if rpn_loss is None else rpn_loss
         self.sampler = RegionSampler() if sampler is None else sampler

@@ -7,9 +7,19 @@ from torch import Tensor
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
 
 from bnn_tasks.backbones import Backbone
-from bnn_tasks.binary import untied_layers
 from bnn_tasks.models.anchors import BACKGROUND, BETWEEN, DELTA_CLIP, Anchors, decode, match
-from bnn_tasks.models.detector import Boxes, BoxTarget, DecodeNode, Detector, Normalize, RawOutputs, StageNode
+from bnn_tasks.models.anchors import rows as level_rows
+from bnn_tasks.models.detector import (
+    Boxes,
+    BoxTarget,
+    DecodeNode,
+    Detector,
+    Normalize,
+    RawOutputs,
+    StageNode,
+    check_every_size,
+    check_suppression,
+)
 from bnn_tasks.models.fpn import FPN
 from bnn_tasks.models.retinanet_head import RetinaNetHead
 
@@ -63,11 +73,7 @@ class RetinaNet(Detector):
             raise ValueError(f"Expected `anchor_scale` to be > 0, but got {anchor_scale}.")
         if not 0 <= background <= foreground <= 1:
             raise ValueError(f"Expected 0 <= `background` <= `foreground` <= 1, but got {background}, {foreground}.")
-        if not 0 <= score_threshold < 1 or not 0 <= nms_threshold <= 1 or min(top_k, max_detections) < 1:
-            raise ValueError(
-                "Expected `score_threshold` in [0, 1), `nms_threshold` in [0, 1], `top_k` and `max_detections` >= 1, but "
-                f"got {score_threshold}, {nms_threshold}, {top_k}, {max_detections}."
-            )
+        check_suppression(score_threshold, nms_threshold, top_k, max_detections)
         self.num_classes = num_classes
         self.normalize = Normalize() if normalize is None else normalize
         self.backbone = backbone
@@ -77,11 +83,7 @@ class RetinaNet(Detector):
         self.anchors = Anchors(strides, [[anchor_scale * s * octave for octave in OCTAVES] for s in strides], ratios)
         self.feature_channels, self.feature_strides = [self.neck.channels] * self.neck.levels, strides
         self.head = head(self.neck.channels, self.neck.levels, self.anchors.per_position, num_classes)
-        if untied := untied_layers(self):
-            raise ValueError(
-                "Expected methods that work at every input size, as a detector does, but these layers' scales have a value for "
-                f"every place: {', '.join(untied[:3])}. Cure: method 'xnor_pp'."
-            )
+        check_every_size(self)
         self.foreground, self.background, self.box_weight = foreground, background, box_weight
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.top_k, self.max_detections = top_k, max_detections
@@ -96,18 +98,14 @@ class RetinaNet(Detector):
         outputs: RawOutputs = self.head(features)
         return outputs
 
-    def _rows(self, maps: list[Tensor], columns: int) -> list[Tensor]:
-        """(N, A·columns, h, w) a level -> (N, h·w·A, columns) a level, in the anchors' order."""
-        return [x.permute(0, 2, 3, 1).reshape(len(x), -1, columns) for x in maps]
-
     def rows(self, outputs: RawOutputs) -> tuple[Tensor, Tensor]:
         """Logits (N, M, K) and deltas (N, M, 4) of all M anchors, in the anchors' order, in float32.
 
         Args:
             outputs: what ``forward`` returned.
         """
-        logits = torch.cat(self._rows(outputs["cls_logits"], self.num_classes), dim=1).float()
-        return logits, torch.cat(self._rows(outputs["box_deltas"], 4), dim=1).float()
+        logits = torch.cat(level_rows(outputs["cls_logits"], self.num_classes), dim=1).float()
+        return logits, torch.cat(level_rows(outputs["box_deltas"], 4), dim=1).float()
 
     def loss(self, outputs: RawOutputs, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
         """Focal loss of all anchors and GIoU loss of those assigned to objects, both per assigned anchor.
@@ -143,8 +141,8 @@ class RetinaNet(Detector):
     def decode(self, outputs: RawOutputs, size: tuple[int, int]) -> list[Boxes]:
         """The best scores of every level, decoded, clipped to the image, thinned by NMS per class."""
         anchors = self.anchors(outputs["cls_logits"])
-        logits = self._rows(outputs["cls_logits"], self.num_classes)
-        deltas = self._rows(outputs["box_deltas"], 4)
+        logits = level_rows(outputs["cls_logits"], self.num_classes)
+        deltas = level_rows(outputs["box_deltas"], 4)
         return [
             self._decode_image([x[i] for x in logits], [x[i] for x in deltas], anchors, size)
             for i in range(len(logits[0]))

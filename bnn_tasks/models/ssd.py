@@ -8,10 +8,19 @@ from torch import Tensor
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
 from bnn_tasks.backbones import Backbone
-from bnn_tasks.binary import untied_layers
 from bnn_tasks.models.anchors import BACKGROUND, DELTA_CLIP, decode, encode, rows
 from bnn_tasks.models.default_boxes import RATIOS, SCALES, DefaultBoxes, match_default_boxes
-from bnn_tasks.models.detector import Boxes, BoxTarget, DecodeNode, Detector, Normalize, RawOutputs, StageNode
+from bnn_tasks.models.detector import (
+    Boxes,
+    BoxTarget,
+    DecodeNode,
+    Detector,
+    Normalize,
+    RawOutputs,
+    StageNode,
+    check_every_size,
+    check_suppression,
+)
 from bnn_tasks.models.l2_norm import L2Norm
 from bnn_tasks.models.single_value_norm import allow_single_values
 from bnn_tasks.models.ssd_extras import SSDExtras
@@ -72,11 +81,7 @@ class SSD(Detector):
             raise ValueError(f"Expected `num_classes` to be >= 1, but got {num_classes}.")
         if not 0 < foreground <= 1 or negatives < 0:
             raise ValueError(f"Expected `foreground` in (0, 1], `negatives` >= 0, but got {foreground}, {negatives}.")
-        if not 0 <= score_threshold < 1 or not 0 <= nms_threshold <= 1 or min(top_k, max_detections) < 1:
-            raise ValueError(
-                "Expected `score_threshold` in [0, 1), `nms_threshold` in [0, 1], `top_k` and `max_detections` >= 1, but "
-                f"got {score_threshold}, {nms_threshold}, {top_k}, {max_detections}."
-            )
+        check_suppression(score_threshold, nms_threshold, top_k, max_detections)
         self.num_classes = num_classes
         self.normalize = Normalize() if normalize is None else normalize
         self.backbone = backbone
@@ -94,11 +99,7 @@ class SSD(Detector):
         self.head = head(self.feature_channels, self.default_boxes.per_position, num_classes)
         for part in (self.extras, self.head):
             allow_single_values(part)
-        if untied := untied_layers(self):
-            raise ValueError(
-                "Expected methods that work at every input size, as a detector does, but these layers' scales have a value for "
-                f"every place: {', '.join(untied[:3])}. Cure: method 'xnor_pp'."
-            )
+        check_every_size(self)
         self.foreground, self.negatives, self.box_weight = foreground, negatives, box_weight
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.top_k, self.max_detections = top_k, max_detections
