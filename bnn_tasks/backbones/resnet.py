@@ -30,6 +30,10 @@ class ResNet(StagedBackbone):
             max-pooling out, so that small objects meet binary layers at twice the resolution (maps 1 to 4 then have stride 2
             to 16, and every stage costs four times as much).
         in_channels: channels of the images, >= 1; 3 is RGB, 1 grey or infrared.
+        output_stride: most pixels between the positions of a map, 8, 16 or 32: stages that would be coarser keep their
+            resolution and double their taps' distance instead (Yu and Koltun, Dilated Convolutions, 2016), as segmentation
+            wants it. The first block of such a stage is dilated like its others. A stage that says its own ``dilations``
+            (`GroupStage`) keeps these.
 
     Raises:
         ValueError: an argument is out of range.
@@ -45,6 +49,7 @@ class ResNet(StagedBackbone):
         stage: StageFactory | Sequence[StageFactory] = BlockStage,
         entry_stride: int = 4,
         in_channels: int = 3,
+        output_stride: int = 32,
     ) -> None:
         super().__init__()
         if depth not in DEPTHS:
@@ -57,11 +62,16 @@ class ResNet(StagedBackbone):
             raise ValueError(f"Expected `entry_stride` to be 2 or 4, but got {entry_stride}.")
         if in_channels < 1:
             raise ValueError(f"Expected `in_channels` to be >= 1, but got {in_channels}.")
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"Expected `output_stride` to be 8, 16 or 32, but got {output_stride}.")
         self._set_out_indices(out_indices, 5)
         counts, expansion = DEPTHS[depth]
         widths = [width * expansion * 2**index for index in range(4)]
-        sizes = list(zip(widths, (1, 2, 2, 2), counts))[: max(out_indices)]
-        stages = build_stages(stage, block, width, sizes, 4)
+        reductions = [min(entry_stride * 2**index, output_stride) for index in range(4)]
+        strides = [new // old for new, old in zip(reductions, (entry_stride, *reductions))]
+        dilations = [entry_stride * 2**index // reduction for index, reduction in enumerate(reductions)]
+        sizes = list(zip(widths, strides, counts))[: max(out_indices)]
+        stages = build_stages(stage, block, width, sizes, 4, dilations)
         if stages and stages[0].entry.expansion != expansion:
             raise ValueError(
                 f"Expected a `block` of expansion {expansion} for depth {depth}, but got {type(stages[0].entry).__name__}. "
@@ -76,8 +86,8 @@ class ResNet(StagedBackbone):
         self.feature_info = FeatureInfo(
             [{"num_chs": width, "reduction": 2, "module": "act1"}]
             + [
-                {"num_chs": channels, "reduction": entry_stride * 2**index, "module": f"layer{index + 1}"}
-                for index, channels in enumerate(widths)
+                {"num_chs": channels, "reduction": reduction, "module": f"layer{index + 1}"}
+                for index, (channels, reduction) in enumerate(zip(widths, reductions))
             ],
             self.out_indices,
         )

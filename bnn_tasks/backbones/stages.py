@@ -1,6 +1,7 @@
 """A stage is what stands between two maps of a backbone: blocks one after another, or something built from them."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -91,6 +92,7 @@ def build_stages(
     in_channels: int,
     sizes: Sequence[tuple[int, int, int]],
     total: int,
+    dilations: Sequence[int] | None = None,
 ) -> list[Stage]:
     """The stages of a residual network.
 
@@ -100,6 +102,7 @@ def build_stages(
         in_channels: channels of the first stage's input.
         sizes: (out_channels, stride, count) of the stages to build, the first ones of `total`.
         total: how many stages the network has.
+        dilations: distance of the taps in each of the `total` stages; None is 1 for all.
 
     Raises:
         ValueError: `stage` is a list of another length.
@@ -108,7 +111,9 @@ def build_stages(
     if len(builders) != total:
         raise ValueError(f"Expected `stage` to be one stage or a list of {total}, but got {len(builders)}.")
     stages = []
-    for build, (out_channels, stride, count) in zip(builders, sizes, strict=False):
-        stages.append(build(block, in_channels, out_channels, stride, count))
+    distances = [1] * total if dilations is None else dilations
+    for build, (out_channels, stride, count), dilation in zip(builders, sizes, distances, strict=False):
+        own = block if dilation == 1 else partial(block, dilation=dilation)
+        stages.append(build(own, in_channels, out_channels, stride, count))
         in_channels = out_channels
     return stages

@@ -16,29 +16,40 @@ from bnn_tasks.models.classifier_heads import (
     RealLinearUnit,
     WeightOnlyLinearUnit,
 )
+from bnn_tasks.models.context import ASPP, BPAC, Context, ImagePooling
+from bnn_tasks.models.deeplab import DeepLabV3Decoder, DeepLabV3PlusDecoder
 from bnn_tasks.models.default_boxes import DefaultBoxes
 from bnn_tasks.models.detector import Boxes, BoxTarget, DecodeNode, Detector, Normalize, RawOutputs, StageNode
 from bnn_tasks.models.faster_rcnn import FasterRCNN
+from bnn_tasks.models.fcn import FCNDecoder
 from bnn_tasks.models.fpn import FPN, Lateral, ResizeLike
 from bnn_tasks.models.information_bottleneck import InformationBottleneck
 from bnn_tasks.models.l2_norm import L2Norm
 from bnn_tasks.models.percentile_clip import PercentileClip
 from bnn_tasks.models.proposals import Proposals
+from bnn_tasks.models.pyramid_decoder import PyramidDecoder, SkipDecoder
+from bnn_tasks.models.resize import BilinearLike
 from bnn_tasks.models.retinanet import RetinaNet
 from bnn_tasks.models.retinanet_head import RetinaNetHead
 from bnn_tasks.models.roi import PyramidRoIAlign
 from bnn_tasks.models.rpn import RPNLoss
 from bnn_tasks.models.rpn_head import RPNHead
+from bnn_tasks.models.segmentation_decoder import PixelClassifier, SegmentationDecoder
+from bnn_tasks.models.segmentation_losses import CrossEntropyLoss, DiceLoss, OHEMCrossEntropyLoss, SegmentationLoss
+from bnn_tasks.models.segmenter import Segmenter
 from bnn_tasks.models.sparse_objects import SparseObjects
 from bnn_tasks.models.ssd import SSD
 from bnn_tasks.models.ssd_extras import SSDExtras
 from bnn_tasks.models.ssd_head import SSDHead, SSDPredictors, UnitSSDHead
 
 __all__ = [
+    "ASPP",
+    "BPAC",
     "FPN",
     "SSD",
     "AlexNetHead",
     "AuxiliaryLoss",
+    "BilinearLike",
     "BinarizedClassifier",
     "BinarizedTimm",
     "BinarizedTorchvision",
@@ -49,22 +60,32 @@ __all__ = [
     "BoxTarget",
     "Boxes",
     "Classifier",
+    "Context",
+    "CrossEntropyLoss",
     "DecodeNode",
+    "DeepLabV3Decoder",
+    "DeepLabV3PlusDecoder",
     "DefaultBoxes",
     "Detector",
+    "DiceLoss",
+    "FCNDecoder",
     "FasterRCNN",
     "FlattenHead",
     "GIoUBoxLoss",
     "Head",
     "ImageClassifier",
+    "ImagePooling",
     "InformationBottleneck",
     "L2Norm",
     "Lateral",
     "LinearHead",
     "LinearUnit",
     "Normalize",
+    "OHEMCrossEntropyLoss",
     "PercentileClip",
+    "PixelClassifier",
     "Proposals",
+    "PyramidDecoder",
     "PyramidRoIAlign",
     "RPNHead",
     "RPNLoss",
@@ -78,6 +99,10 @@ __all__ = [
     "SSDExtras",
     "SSDHead",
     "SSDPredictors",
+    "SegmentationDecoder",
+    "SegmentationLoss",
+    "Segmenter",
+    "SkipDecoder",
     "SmoothL1BoxLoss",
     "SparseObjects",
     "StageNode",
