@@ -47,7 +47,11 @@ MAY_IMPORT["__init__"] = (set(), set())
 # Packages of which another one may see a part only.
 NARROW = {
     ("data", "runtime"): {"bnn_tasks.runtime.images"},
-    ("tasks", "data"): {"bnn_tasks.data.batch", "bnn_tasks.data.classification.batch"},
+    ("tasks", "data"): {
+        "bnn_tasks.data.batch",
+        "bnn_tasks.data.classification.batch",
+        "bnn_tasks.data.segmentation.batch",
+    },
 }
 
 

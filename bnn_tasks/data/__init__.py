@@ -23,7 +23,22 @@ from bnn_tasks.data.findings import DataError
 from bnn_tasks.data.module import ImageData
 from bnn_tasks.data.mosaic import Mosaic
 from bnn_tasks.data.report import DataReport
-from bnn_tasks.data.synthetic import SyntheticClassificationData, SyntheticDetectionData
+from bnn_tasks.data.segmentation import (
+    CamVidData,
+    CityscapesData,
+    CocoInstanceMaskData,
+    CocoPanopticData,
+    CocoStuffData,
+    MaskFolderData,
+    ScaleCropFlip,
+    SegmentationAugment,
+    SegmentationBatch,
+    SegmentationData,
+    SegmentationReport,
+    SegmentationTarget,
+    VOCSegmentationData,
+)
+from bnn_tasks.data.synthetic import SyntheticClassificationData, SyntheticDetectionData, SyntheticSegmentationData
 from bnn_tasks.data.unlabelled import UnlabelledImageData
 from bnn_tasks.data.view import DetectionAugment
 from bnn_tasks.data.voc import VOCDetectionData
@@ -34,10 +49,15 @@ __all__ = [
     "BatchAugment",
     "CIFAR10Data",
     "CIFAR100Data",
+    "CamVidData",
+    "CityscapesData",
     "ClassificationBatch",
     "ClassificationData",
     "ClassificationReport",
     "CocoDetectionData",
+    "CocoInstanceMaskData",
+    "CocoPanopticData",
+    "CocoStuffData",
     "CropFlip",
     "DataError",
     "DataReport",
@@ -48,15 +68,24 @@ __all__ = [
     "ImageData",
     "ImageFolderData",
     "MNISTData",
+    "MaskFolderData",
     "Mosaic",
     "PictureAugment",
     "RandomResizedCrop",
     "Report",
     "Sample",
+    "ScaleCropFlip",
+    "SegmentationAugment",
+    "SegmentationBatch",
+    "SegmentationData",
+    "SegmentationReport",
+    "SegmentationTarget",
     "SyntheticClassificationData",
     "SyntheticDetectionData",
+    "SyntheticSegmentationData",
     "UnlabelledImageData",
     "VOCDetectionData",
     "VOCDevkitData",
+    "VOCSegmentationData",
     "check",
 ]

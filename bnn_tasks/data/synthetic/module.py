@@ -7,7 +7,10 @@ from bnn_tasks.data.classification.folder import ImageFolderData
 from bnn_tasks.data.classification.pictures import Pictures
 from bnn_tasks.data.dataset import Record
 from bnn_tasks.data.findings import Findings
+from bnn_tasks.data.segmentation.dataset import SegmentationRecord
+from bnn_tasks.data.segmentation.folder import MaskFolderData
 from bnn_tasks.data.synthetic.class_folders import generate_classes
+from bnn_tasks.data.synthetic.mask_folders import generate_masks
 from bnn_tasks.data.synthetic.once import DEFAULT_CLASSES
 from bnn_tasks.data.synthetic.writer import generate
 from bnn_tasks.data.voc import VOCDetectionData
@@ -95,6 +98,52 @@ class SyntheticClassificationData(ImageFolderData):
         return {"train", "val", "test"}
 
     def read(self, split: str, findings: Findings) -> Pictures:
+        """List a split, drawing the set first unless it is there.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            findings: takes what is wrong.
+        """
+        self.prepare_data()
+        return super().read(split, findings)
+
+
+class SyntheticSegmentationData(MaskFolderData):
+    """A generated set of scenes with masks, drawn on first use; see ``generate_masks``.
+
+    The classes are the background and the shapes.
+
+    Args:
+        root: folder of the set, made when absent.
+        sizes: see ``SegmentationData``.
+        scenes: at least 5; of every five, three are train, one is val, one is test.
+        image_size: (height, width) of the pictures in pixels, each at least 32.
+        seed: of the pictures, >= 0.
+        shapes: the classes after the background, see ``SHAPES``; by default circle, square, triangle.
+        **kwargs: the other arguments of ``SegmentationData``.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        sizes: list[tuple[int, int]],
+        scenes: int = 600,
+        image_size: tuple[int, int] = (240, 320),
+        seed: int = 0,
+        shapes: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.shapes = list(DEFAULT_CLASSES) if shapes is None else shapes
+        super().__init__(root, sizes, classes=["background", *self.shapes], **kwargs)
+        self.scenes = scenes
+        self.image_size = image_size
+        self.seed = seed
+
+    def prepare_data(self) -> None:
+        """Draw the set unless it is there."""
+        generate_masks(self.root, self.scenes, self.image_size, self.seed, self.shapes)
+
+    def read(self, split: str, findings: Findings) -> list[SegmentationRecord]:
         """List a split, drawing the set first unless it is there.
 
         Args:

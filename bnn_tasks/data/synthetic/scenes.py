@@ -58,19 +58,31 @@ def scene(
     Returns:
         The RGB picture and its objects, the hindmost first.
     """
-    canvas = _background(rng, height, width)
-    mean = canvas.mean((0, 1))
-    count = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(1, MAX_OBJECTS + 1))
-    drawn = [_draw(rng, height, width, classes[int(rng.integers(len(classes)))]) for _ in range(count)]
-    kept = [(shape, share) for shape, share in zip(drawn, _visible(drawn, height, width)) if share >= LEAST_VISIBLE]
-    for shape, _ in kept:
-        _paint_over(rng, canvas, shape, mean)
-    # Left-out shapes hid nothing from those they were behind, so the shares of the others can only have grown.
-    shares = _visible([shape for shape, _ in kept], height, width)
-    objects = [
-        SceneObject(shape.name, _box(shape), share < DIFFICULT_VISIBLE) for (shape, _), share in zip(kept, shares)
-    ]
+    canvas, kept = _compose(rng, height, width, classes)
+    shares = _visible(kept, height, width)
+    objects = [SceneObject(shape.name, _box(shape), share < DIFFICULT_VISIBLE) for shape, share in zip(kept, shares)]
     return _finish(rng, canvas), objects
+
+
+def labelled_scene(
+    rng: np.random.Generator, height: int, width: int, classes: Sequence[str]
+) -> tuple[Image.Image, np.ndarray]:
+    """Draw the picture that ``scene`` draws, and its mask.
+
+    Args:
+        rng: random numbers; the same ones give the same picture.
+        height: pixels.
+        width: pixels.
+        classes: keys of ``SHAPES``.
+
+    Returns:
+        The RGB picture, and its (height, width) uint8 mask: 0 is the background, i + 1 is ``classes[i]``. A pixel belongs to
+        the foremost shape that covers at least half of it.
+    """
+    canvas, kept = _compose(rng, height, width, classes)
+    owner = _owner(kept, height, width)
+    labels = np.array([0, *(1 + list(classes).index(shape.name) for shape in kept)], np.uint8)
+    return _finish(rng, canvas), labels[owner + 1]
 
 
 def portrait(rng: np.random.Generator, height: int, width: int, name: str) -> Image.Image:
@@ -92,6 +104,21 @@ def portrait(rng: np.random.Generator, height: int, width: int, name: str) -> Im
     polygon = place(name, centre, radius, math.exp(rng.uniform(-0.15, 0.15)), rng.uniform(0, 2 * math.pi))
     _paint_over(rng, canvas, _inside(name, polygon, height, width), canvas.mean((0, 1)))
     return _finish(rng, canvas)
+
+
+def _compose(
+    rng: np.random.Generator, height: int, width: int, classes: Sequence[str]
+) -> tuple[np.ndarray, list[_Drawn]]:
+    """A float32 picture without grain, and the shapes in it, the hindmost first."""
+    canvas = _background(rng, height, width)
+    mean = canvas.mean((0, 1))
+    count = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(1, MAX_OBJECTS + 1))
+    drawn = [_draw(rng, height, width, classes[int(rng.integers(len(classes)))]) for _ in range(count)]
+    # Left-out shapes hid nothing from those they were behind, so the shares of the others can only grow.
+    kept = [shape for shape, share in zip(drawn, _visible(drawn, height, width)) if share >= LEAST_VISIBLE]
+    for shape in kept:
+        _paint_over(rng, canvas, shape, mean)
+    return canvas, kept
 
 
 def _paint_over(rng: np.random.Generator, canvas: np.ndarray, shape: _Drawn, mean: np.ndarray) -> None:
@@ -144,10 +171,16 @@ def _inside(name: str, polygon: np.ndarray, height: int, width: int) -> _Drawn:
 
 def _visible(drawn: Sequence[_Drawn], height: int, width: int) -> list[float]:
     """Share of each shape that is inside the picture and not behind a later one."""
+    owner = _owner(drawn, height, width)
+    return [float((owner[s.rows, s.columns] == i).sum() / max(s.pixels, 1)) for i, s in enumerate(drawn)]
+
+
+def _owner(drawn: Sequence[_Drawn], height: int, width: int) -> np.ndarray:
+    """(height, width) place of the foremost shape at each pixel; -1 where there is none."""
     owner = np.full((height, width), -1)
     for i, shape in enumerate(drawn):
         owner[shape.rows, shape.columns][shape.alpha > 127] = i
-    return [float((owner[s.rows, s.columns] == i).sum() / max(s.pixels, 1)) for i, s in enumerate(drawn)]
+    return owner
 
 
 def _contrasting(rng: np.random.Generator, mean: np.ndarray) -> np.ndarray:

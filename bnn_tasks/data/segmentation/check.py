@@ -1,0 +1,198 @@
+"""Reads a whole segmentation set and lists everything that is wrong with it."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bnn_tasks.data.cache import decoded_bytes
+from bnn_tasks.data.findings import DataError, Findings
+from bnn_tasks.data.module import SPLITS
+from bnn_tasks.data.report import DataReport, format_counts
+from bnn_tasks.data.segmentation.batch import VOID
+from bnn_tasks.data.segmentation.coding import MaskCoding
+from bnn_tasks.data.segmentation.dataset import SegmentationRecord, size_fault
+from bnn_tasks.runtime.images import ImageError, Resize, read_image
+
+if TYPE_CHECKING:
+    from bnn_tasks.data.segmentation.base import SegmentationData
+
+GREY_SHARE = 0.25
+ENLARGED_SHARE = 0.05
+
+
+@dataclass
+class SplitPixels:
+    """Counts of one split.
+
+    Attributes:
+        images: pictures whose mask was read.
+        pixels: (K,) int64, of each class.
+        void: void pixels.
+        with_class: (K,) int64, masks that have the class.
+    """
+
+    images: int
+    pixels: np.ndarray
+    void: int
+    with_class: np.ndarray
+
+    def shares(self) -> np.ndarray:
+        """Return (K + 1,) float64: share of each class in all pixels, and of void; zeros where there are none."""
+        counts = np.append(self.pixels, self.void)
+        return np.asarray(counts / max(counts.sum(), 1))
+
+
+@dataclass
+class SegmentationReport(DataReport):
+    """What a segmentation set contains, and what is wrong with it.
+
+    Attributes:
+        splits: by name; one that repeats another or cannot be read is not here.
+    """
+
+    splits: dict[str, SplitPixels] = field(default_factory=dict)
+
+    def table(self) -> list[str]:
+        """Return the number of pictures, then the share of all pixels that each class has, and that are void."""
+        summaries = self.splits.values()
+        rows = [("images", [summary.images for summary in summaries])]
+        lines = format_counts(list(self.splits), rows)
+        width = max([len(name) for name in self.class_names] + [10])
+        shares = [summary.shares() for summary in summaries]
+        for label, name in enumerate([*self.class_names, "(void)"]):
+            lines.append(" ".join([f"{name:<{width}}", *(f"{share[label]:>8.2%}" for share in shares)]))
+        return lines
+
+
+def check_segmentation(data: "SegmentationData") -> SegmentationReport:
+    """Read every picture and every mask of every split; nothing stops it.
+
+    Args:
+        data: the set, with the input size and resize rule it will be trained at.
+    """
+    report = SegmentationReport()
+    try:
+        data.prepare_data()
+        report.class_names = data.class_names
+    except ValueError as error:
+        report.errors.append(str(error))
+        return report
+    records: dict[str, list[SegmentationRecord]] = {}
+    for split in SPLITS:
+        findings = Findings()
+        try:
+            records[split] = data.read(split, findings)
+            coding = data.coding(split)
+        except DataError as error:  # training and validation do without a test split
+            (findings.warning if split == "test" else findings.error)(f"the {split} split cannot be read: {error}")
+            records[split] = []
+        if _repeats(records, split):
+            del records[split]
+            report.warnings.append(f"the {split} split has the pictures of an earlier one; they are counted once")
+            continue
+        if records[split]:
+            report.splits[split] = _read_all(records[split], coding, report, findings)
+        report.errors += findings.errors
+        report.warnings += findings.warnings
+    _check_splits(records, report)
+    _check_cache(data, records, report)
+    _suggest([record for split in records.values() for record in split], data.resize, report)
+    return report
+
+
+def _repeats(records: dict[str, list[SegmentationRecord]], split: str) -> bool:
+    paths = [record.path for record in records[split]]
+    return bool(paths) and any(
+        paths == [record.path for record in others] for other, others in records.items() if other != split
+    )
+
+
+def _read_all(
+    records: list[SegmentationRecord], coding: MaskCoding, report: SegmentationReport, findings: Findings
+) -> SplitPixels:
+    num_classes = len(report.class_names)
+    pixels, masks = np.zeros(VOID + 1, np.int64), np.zeros(VOID + 1, np.int64)
+    images = 0
+    for record in records:
+        image = mask = None
+        try:
+            image = read_image(record.path)
+            report.image_sizes[image.shape[0], image.shape[1]] += 1
+        except ImageError as error:
+            findings.error(str(error))
+        try:
+            mask = coding.read(record.mask)
+        except (ImageError, DataError) as error:
+            findings.error(str(error))
+        if mask is None:
+            continue
+        if image is not None and (fault := size_fault(record, image, mask)):
+            findings.error(fault)
+        counts = np.bincount(mask.ravel(), minlength=VOID + 1)
+        if counts[VOID] == mask.size:
+            findings.warning(f"{record.mask}: every pixel is void, so nothing of the picture is learnt or judged")
+        pixels += counts
+        masks += counts > 0
+        images += 1
+    return SplitPixels(images, pixels[:num_classes], int(pixels[VOID]), masks[:num_classes])
+
+
+def _check_splits(records: dict[str, list[SegmentationRecord]], report: SegmentationReport) -> None:
+    paths = {split: {record.path for record in split_records} for split, split_records in records.items()}
+    for split in ("val", "test"):
+        if shared := paths["train"] & paths.get(split, set()):
+            report.warnings.append(
+                f"{len(shared)} pictures are both in train and in {split}, {min(shared).name} among them; "
+                "scores on them say nothing about new pictures"
+            )
+    for label, name in enumerate(report.class_names):
+        if not any(summary.pixels[label] for summary in report.splits.values()):
+            report.warnings.append(f"class {name!r} has no pixel in any split; remove it, or add some")
+        elif "train" in report.splits and not report.splits["train"].pixels[label]:
+            report.warnings.append(f"class {name!r} has no pixel in the train split, so it cannot be learnt")
+    if len(report.class_names) == 1:
+        report.warnings.append(
+            f"{report.class_names[0]!r} is the only class, so any net is right on every pixel that is not void; if there is a "
+            "background, make it a class"
+        )
+    void = sum(summary.void for summary in report.splits.values())
+    seen = [label for label in range(len(report.class_names)) if any(s.pixels[label] for s in report.splits.values())]
+    if void and len(report.class_names) == 2 and seen == [0]:
+        report.suggestions.append(
+            f"the masks have {report.class_names[0]!r} and void (255) alone; if 255 is {report.class_names[1]!r}, say so: "
+            "values: [0, 255], void: []"
+        )
+
+
+def _check_cache(
+    data: "SegmentationData", records: dict[str, list[SegmentationRecord]], report: SegmentationReport
+) -> None:
+    kept = [record for split in ("train", "val") for record in records.get(split, [])]
+    needed = decoded_bytes(kept, (4,))  # RGB and label
+    if data.cache and needed > data.cache_limit:
+        report.errors.append(
+            f"{data.root}: `cache` needs {needed:,} bytes ({needed / 2**30:.2f} GiB), more than `cache_limit`; set `cache` to "
+            "false, or a larger limit"
+        )
+
+
+def _suggest(records: list[SegmentationRecord], resize: Resize, report: SegmentationReport) -> None:
+    grey: list[float] = []
+    enlarged = 0
+    for record in records:
+        size = resize.bucket(record.height, record.width)
+        x0, y0, x1, y1 = resize.window(record.height, record.width, size)
+        scales = size[1] / (x1 - x0), size[0] / (y1 - y0)
+        grey.append(1 - scales[0] * scales[1] * record.width * record.height / (size[0] * size[1]))
+        enlarged += max(scales) > 1
+    if grey and enlarged / len(records) > ENLARGED_SHARE:
+        report.suggestions.append(
+            f"{enlarged} of {len(records)} pictures are smaller than the net's input {resize.sizes} and are enlarged to it; "
+            "smaller `sizes` would spend fewer operations on them"
+        )
+    if grey and np.mean(grey) > GREY_SHARE:
+        report.suggestions.append(
+            f"on average {np.mean(grey):.0%} of a canvas is grey border at {resize.sizes}; `sizes` nearer to the "
+            "pictures' aspect ratios would spend fewer operations on it"
+        )

@@ -1,0 +1,174 @@
+"""Class masks made of COCO's instances."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import mask as rle
+
+from bnn_tasks.data.coco import ANNOTATIONS, IMAGES
+from bnn_tasks.data.coco_file import COCO_SOURCE, CocoFile, read_coco
+from bnn_tasks.data.coco_segmentation import segmentation_fault
+from bnn_tasks.data.findings import DataError, Findings
+from bnn_tasks.data.segmentation.base import SegmentationData
+from bnn_tasks.data.segmentation.batch import VOID
+from bnn_tasks.data.segmentation.coding import MOST_CLASSES, MaskCoding
+from bnn_tasks.data.segmentation.dataset import SegmentationRecord
+from bnn_tasks.runtime.images import Size
+
+
+class Instance(NamedTuple):
+    """One object.
+
+    Attributes:
+        label: 1..K-1; 0 is the background.
+        segmentation: as in the file.
+    """
+
+    label: int
+    segmentation: Any
+
+
+class InstanceCoding(MaskCoding):
+    """Masks drawn from instances: background 0 where there is none, and void where instances of two classes overlap.
+
+    Nothing in the file says which of two instances is in front. Crowds count as their class.
+
+    Args:
+        instances: (height, width) and objects of each picture, by its path.
+    """
+
+    def __init__(self, instances: Mapping[Path, tuple[Size, Sequence[Instance]]]) -> None:
+        self.instances = instances
+
+    def read(self, path: Path) -> np.ndarray:
+        """Draw the mask of one picture; see ``MaskCoding``.
+
+        Args:
+            path: of the picture.
+        """
+        size, instances = self.instances[path]
+        mask = np.zeros(size, np.uint8)
+        for label, segmentation in instances:
+            if fault := segmentation_fault(segmentation, size):
+                raise DataError(f"{path}: an object of label {label}: {fault}; correct its annotation")
+            inside = _draw(segmentation, size)
+            mask[inside & (mask != 0) & (mask != label)] = VOID
+            mask[inside & (mask == 0)] = label
+        return mask
+
+
+class CocoInstanceMaskData(SegmentationData):
+    """COCO's instances as class masks: background, and the categories in the order of their ids, K = 81 of COCO 2017.
+
+    Args:
+        root: folder of the set.
+        sizes: see ``SegmentationData``.
+        annotations: instances JSON file below ``root`` by split; by default COCO 2017's.
+        images: picture folder below ``root`` by split; by default COCO 2017's.
+        splits: see ``SegmentationData``; test is val where ``annotations`` has no test.
+        **kwargs: the other arguments of ``SegmentationData``.
+
+    Raises:
+        ValueError: ``annotations`` and ``images`` are not of the same splits.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        sizes: list[tuple[int, int]],
+        annotations: dict[str, str] | None = None,
+        images: dict[str, str] | None = None,
+        splits: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.annotations = ANNOTATIONS if annotations is None else annotations
+        self.image_folders = IMAGES if images is None else images
+        if set(self.annotations) != set(self.image_folders):
+            raise ValueError(
+                f"Expected `annotations` and `images` to have the same keys, but got {sorted(self.annotations)} and "
+                f"{sorted(self.image_folders)}. Cure: name a file and a folder for each split"
+            )
+        test = {} if "test" in self.annotations else {"test": "val"}
+        super().__init__(root, sizes, splits=test | (splits or {}), **kwargs)
+        self._instances: dict[str, dict[Path, tuple[Size, list[Instance]]]] = {}
+        self._categories: dict[int, str] = {}
+
+    @property
+    def class_names(self) -> list[str]:
+        """Background, then the category names of the train file in the order of their ids."""
+        if not self._categories:
+            self._categories = read_coco(self._path("train"), Findings()).categories
+        names = ["background", *self._categories.values()]
+        if len(names) > MOST_CLASSES:
+            raise DataError(
+                f"{self._path('train')}: {len(names)} classes with the background, but 255 is void; leave some out"
+            )
+        return names
+
+    def coding(self, split: str) -> MaskCoding:
+        """Return the objects of a split's pictures.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+
+        Raises:
+            DataError: what is wrong with the split's file.
+        """
+        if self.splits[split] not in self._instances:
+            self.records(split)
+        return InstanceCoding(self._instances[self.splits[split]])
+
+    def read(self, split: str, findings: Findings) -> list[SegmentationRecord]:
+        """Read a split's JSON file; masks are drawn later.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            findings: takes what is wrong.
+        """
+        path, name = self._path(split), self.splits[split]
+        file = read_coco(path, findings)
+        if ["background", *file.categories.values()] != self.class_names:
+            raise DataError(f"{path}: its categories are not those of the train split; make them equal")
+        folder = self.root / self.image_folders[name]
+        objects = _objects(path, file)
+        records, instances = [], {}
+        for image in file.images.values():
+            place = folder / image.file_name
+            if not place.is_file():
+                findings.error(f"{path}: there is no picture {place}; add it or remove its entry; {COCO_SOURCE}")
+                continue
+            instances[place] = (image.height, image.width), objects[image.id]
+            records.append(SegmentationRecord(place, place, image.height, image.width, image.file_name))
+        self._instances[name] = instances
+        return records
+
+    def _path(self, split: str) -> Path:
+        name = self.splits[split]
+        if name not in self.annotations:
+            raise DataError(f"{self.root}: there is no {name} split; add it to `annotations` and `images`")
+        return self.root / self.annotations[name]
+
+
+def _objects(path: Path, file: CocoFile) -> defaultdict[int, list[Instance]]:
+    """Objects by picture, of the annotations that ``read_coco`` has kept."""
+    label = {id_: place for place, id_ in enumerate(file.categories, 1)}
+    objects: defaultdict[int, list[Instance]] = defaultdict(list)
+    for entry in json.loads(path.read_bytes())["annotations"]:
+        if isinstance(entry, dict) and entry.get("id") in file.objects:
+            objects[entry["image_id"]].append(Instance(label[entry["category_id"]], entry.get("segmentation")))
+    return objects
+
+
+def _draw(segmentation: Any, size: Size) -> np.ndarray:
+    """(height, width) bool, by pycocotools, whose rounding is COCO's own."""
+    if isinstance(segmentation, list):
+        encoded = rle.merge(rle.frPyObjects(segmentation, *size))
+    elif isinstance(segmentation["counts"], list):
+        encoded = rle.frPyObjects(segmentation, *size)
+    else:
+        encoded = segmentation
+    return np.asarray(rle.decode(encoded), bool)

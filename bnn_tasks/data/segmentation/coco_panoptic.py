@@ -1,0 +1,156 @@
+"""COCO's panoptic masks: a JSON file that says what the segments of PNG files are."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bnn_tasks.data.coco_file import COCO_SOURCE
+from bnn_tasks.data.findings import DataError, Findings
+from bnn_tasks.data.segmentation.base import SegmentationData
+from bnn_tasks.data.segmentation.batch import VOID
+from bnn_tasks.data.segmentation.coding import MaskCoding, pack, relabel
+from bnn_tasks.data.segmentation.dataset import SegmentationRecord
+from bnn_tasks.data.segmentation.masks import read_colours
+from bnn_tasks.data.segmentation.pairs import chosen, files_by_name, pair
+from bnn_tasks.data.voc_files import IMAGE_SUFFIXES
+
+
+class PanopticCoding(MaskCoding):
+    """Masks whose colours are segment ids, R + 256 G + 65536 B, 0 being void (the COCO panoptic format).
+
+    Args:
+        segments: label of each segment id, by mask file name without suffix.
+    """
+
+    def __init__(self, segments: Mapping[str, Mapping[int, int]]) -> None:
+        self.segments = segments
+
+    def read(self, path: Path) -> np.ndarray:
+        """Read one mask; see ``MaskCoding``."""
+        return relabel(pack(read_colours(path)), {0: VOID, **self.segments[path.stem]}, path)
+
+
+class PanopticFile(NamedTuple):
+    """A panoptic JSON file.
+
+    Attributes:
+        names: of the categories, sorted by id; the label is the position.
+        segments: label of each segment id, by mask file name without suffix.
+    """
+
+    names: list[str]
+    segments: dict[str, dict[int, int]]
+
+
+class CocoPanopticData(SegmentationData):
+    """COCO panoptic (Kirillov et al., 2019) as semantic masks: things and stuff alike are classes, instances are joined.
+
+    The classes are the file's categories in the order of their ids: COCO 2017 has 133. Below ``root``: the pictures in
+    <split>2017/, annotations/panoptic_<split>2017.json and the masks in annotations/panoptic_<split>2017/. The test split is
+    val, since COCO publishes no test masks.
+
+    Args:
+        root: folder of the set.
+        sizes: see ``SegmentationData``.
+        images: folder of the pictures below ``root``; ``{split}`` stands for the split's name.
+        annotations: JSON file below ``root``; the masks are in the folder of its name without suffix.
+        splits: see ``SegmentationData``.
+        **kwargs: the other arguments of ``SegmentationData``.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        sizes: list[tuple[int, int]],
+        images: str = "{split}2017",
+        annotations: str = "annotations/panoptic_{split}2017.json",
+        splits: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, sizes, splits={"test": "val"} | (splits or {}), **kwargs)
+        self.images = images
+        self.annotations = annotations
+        self._files: dict[str, PanopticFile] = {}
+
+    @property
+    def class_names(self) -> list[str]:
+        """The category names of the train file, in the order of their ids."""
+        return list(self._file("train").names)
+
+    def coding(self, split: str) -> MaskCoding:
+        """Return the segments of a split's file.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+
+        Raises:
+            DataError: the file cannot be read, or has other categories than the train file.
+        """
+        if self._file(split).names != self.class_names:
+            raise DataError(f"{self._path(split)}: its categories are not those of the train split; make them equal")
+        return PanopticCoding(self._file(split).segments)
+
+    def read(self, split: str, findings: Findings) -> list[SegmentationRecord]:
+        """List the pictures of a split's file, sorted by name.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            findings: takes what the file names and the folders lack.
+        """
+        names = sorted(self._file(split).segments)
+        folders = self.root / self.images.replace("{split}", self.splits[split]), self._path(split).with_suffix("")
+        pictures = files_by_name(folders[0], IMAGE_SUFFIXES)
+        for name in (name for name in names if name not in pictures):
+            findings.error(
+                f"{self._path(split)}: there is no picture {name}.* in {folders[0]}; add it, or remove its entry"
+            )
+        pictures = chosen(names, pictures)
+        return pair(pictures, chosen(list(pictures), files_by_name(folders[1], {".png"})), folders, findings)
+
+    def _path(self, split: str) -> Path:
+        return self.root / self.annotations.replace("{split}", self.splits[split])
+
+    def _file(self, split: str) -> PanopticFile:
+        name = self.splits[split]
+        if name not in self._files:
+            self._files[name] = read_panoptic(self._path(split))
+        return self._files[name]
+
+
+def read_panoptic(path: Path) -> PanopticFile:
+    """Read a panoptic JSON file.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        DataError: it is not there, is no such file, or one of its entries is at fault.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); correct `annotations`; {COCO_SOURCE}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not readable as JSON ({error}); fetch or write it again") from error
+    try:
+        return _panoptic(content)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{path}: expected a COCO panoptic file, of categories (id, name) and annotations (file_name, segments_info of "
+            f"id and category_id), but met {type(error).__name__}: {error}; fetch or write it again"
+        ) from error
+
+
+def _panoptic(content: Any) -> PanopticFile:
+    names = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
+    label = {id_: place for place, id_ in enumerate(sorted(names))}
+    segments = {
+        Path(entry["file_name"]).stem: {
+            int(segment["id"]): label[segment["category_id"]] for segment in entry["segments_info"]
+        }
+        for entry in content["annotations"]
+    }
+    return PanopticFile([names[id_] for id_ in sorted(names)], segments)

@@ -1,0 +1,126 @@
+"""A mask follows its picture through window, flip and crop; against a per-pixel twin."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bnn_tasks.data import ScaleCropFlip
+from bnn_tasks.data.segmentation.canvas import draw_mask
+from bnn_tasks.runtime.images import Placement, Resize
+
+RNG = np.random.default_rng(0)
+STILL = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
+
+
+def naive_mask(mask, placement, size):
+    """Pixel by pixel: the label under the pixel's centre, void unless the picture covers the whole pixel."""
+    height, width = mask.shape
+    canvas = np.full(size, 255, np.uint8)
+    for i in range(size[0]):
+        for j in range(size[1]):
+            xs = [(edge - placement.offset_x) / placement.scale_x for edge in (j, j + 1)]
+            ys = [(edge - placement.offset_y) / placement.scale_y for edge in (i, i + 1)]
+            if min(xs) < -1e-5 or max(xs) > width + 1e-5 or min(ys) < -1e-5 or max(ys) > height + 1e-5:
+                continue
+            x, y = math.floor(sum(xs) / 2), math.floor(sum(ys) / 2)
+            canvas[i, j] = mask[min(y, height - 1), min(x, width - 1)]
+    return canvas
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_mask_is_sampled_at_the_pixels_centres(seed):
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 12, 2).tolist()
+    mask = rng.integers(0, 256, (height, width)).astype(np.uint8)
+    scale = np.exp(rng.uniform(-1.5, 1.5, 2)) * rng.choice([-1, 1], 2)
+    offset = rng.uniform(-8, 20, 2)
+    placement = Placement(*scale.tolist(), *offset.tolist(), width, height)
+    np.testing.assert_array_equal(draw_mask(mask, placement, (9, 13)), naive_mask(mask, placement, (9, 13)))
+
+
+def test_a_picture_off_the_canvas_is_all_void():
+    mask = np.zeros((4, 4), np.uint8)
+    for offset in (-100.0, 100.0):
+        assert (draw_mask(mask, Placement(1.0, 1.0, offset, 0.0, 4, 4), (6, 6)) == 255).all()
+
+
+@pytest.mark.parametrize("rule", ["stretch", "letterbox"])
+def test_a_whole_factor_copies_the_labels(rule):
+    mask = RNG.integers(0, 5, (4, 6)).astype(np.uint8)
+    resize = Resize(((12, 18),), rule)
+    _, placement = resize.fit(np.zeros((4, 6, 3), np.uint8))
+    np.testing.assert_array_equal(draw_mask(mask, placement, (12, 18)), mask.repeat(3, 0).repeat(3, 1))
+
+
+def test_outside_a_letterboxed_picture_is_void():
+    resize = Resize(((10, 20),), "letterbox")
+    image = np.zeros((5, 5, 3), np.uint8)
+    canvas, placement = resize.fit(image)
+    drawn = draw_mask(np.full((5, 5), 3, np.uint8), placement, (10, 20))
+    np.testing.assert_array_equal(drawn == 255, canvas[..., 0] == 114)
+    assert set(np.unique(drawn).tolist()) == {3, 255}
+
+
+@pytest.mark.parametrize("size", [(24, 32), (9, 7), (60, 90)])  # smaller and larger than the picture, odd
+@pytest.mark.parametrize("rule", ["stretch", "letterbox"])
+def test_picture_and_mask_are_moved_together(size, rule):
+    """Labels are painted into the picture; where four neighbours on the canvas agree, the colour says the label."""
+    mask = (RNG.integers(0, 4, (5, 7)).repeat(8, 0).repeat(8, 1) * 50).astype(np.uint8)
+    mask[:8, :8] = 255
+    image = np.stack([mask] * 3, -1)
+    augment = ScaleCropFlip((0.5, 2.0), 1.3, 0.5, 0.5, **STILL)
+    torch.manual_seed(0)
+    seen_outside = 0
+    for _ in range(12):
+        canvas, drawn, placement = augment(image, mask, Resize((size,), rule), size)
+        np.testing.assert_array_equal(drawn, naive_mask(mask, placement, size))
+        assert set(np.unique(drawn).tolist()) <= {0, 50, 100, 150, 255}
+        outside = canvas[..., 0] == 114  # no label is painted so, but a mixture may be
+        inner = naive_mask(np.zeros_like(mask), placement, size) == 0
+        assert (outside[~inner]).all()
+        assert (drawn[~inner] == 255).all()
+        seen_outside += int((~inner).sum())
+        sides = np.abs([placement.scale_y, placement.scale_x]) * 8
+        if sides.min() < 6:
+            continue
+        far = _far_from_edges(drawn)
+        assert (canvas[far & inner, 0] == drawn[far & inner]).all()
+    assert seen_outside > 0
+
+
+def _far_from_edges(drawn):
+    """Whose neighbours up to two pixels away have the same label."""
+    same = np.ones(drawn.shape, bool)
+    padded = np.pad(drawn.astype(int), 2, constant_values=-1)
+    height, width = drawn.shape
+    for dy in range(5):
+        for dx in range(5):
+            same &= padded[dy : dy + height, dx : dx + width] == drawn
+    return same
+
+
+def test_colours_move_in_the_picture_alone():
+    image, mask = RNG.integers(0, 256, (12, 16, 3)).astype(np.uint8), RNG.integers(0, 9, (12, 16)).astype(np.uint8)
+    augment = ScaleCropFlip((1.0, 1.0), 1.0, 0.0, brightness=1.0)
+    torch.manual_seed(1)
+    canvas, drawn, _ = augment(image, mask, Resize(((12, 16),)), (12, 16))
+    assert (canvas != image).any()
+    np.testing.assert_array_equal(drawn, mask)
+
+
+def test_one_seed_draws_the_same_again():
+    image, mask = RNG.integers(0, 256, (12, 16, 3)).astype(np.uint8), RNG.integers(0, 9, (12, 16)).astype(np.uint8)
+    draws = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        draws.append(ScaleCropFlip()(image, mask, Resize(((24, 32),)), (24, 32))[1])
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert (draws[0] != draws[2]).any()
+
+
+@pytest.mark.parametrize("options", [{"scale": (0, 1)}, {"aspect": 3}, {"hflip": 2}, {"hue": 0.6}])
+def test_bad_ranges_are_refused(options):
+    with pytest.raises(ValueError, match=f"Expected `{next(iter(options))}`"):
+        ScaleCropFlip(**options)

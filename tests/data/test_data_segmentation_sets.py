@@ -1,0 +1,320 @@
+"""Every layout gives the masks that were written, with its own numbers turned into labels."""
+
+import numpy as np
+import pytest
+import torch
+from mask_sets import (
+    SIZE,
+    write_camvid,
+    write_cityscapes,
+    write_folder,
+    write_instances,
+    write_mask,
+    write_panoptic,
+    write_picture,
+    write_stuff,
+    write_voc,
+)
+from PIL import Image
+
+from bnn_tasks.data import (
+    CamVidData,
+    CityscapesData,
+    CocoInstanceMaskData,
+    CocoPanopticData,
+    CocoStuffData,
+    DataError,
+    MaskFolderData,
+    VOCSegmentationData,
+)
+
+CITYSCAPES_TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12}
+CITYSCAPES_TRAIN_IDS |= {26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
+COCO_GONE = np.array([12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91])
+
+
+def same(values):
+    return values
+
+
+def camvid_labels(values):
+    return np.where(values == 11, 255, values)
+
+
+def cityscapes_labels(values):
+    return np.vectorize(lambda value: CITYSCAPES_TRAIN_IDS.get(value, 255))(values)
+
+
+def stuff_labels(values):
+    return np.vectorize(lambda value: 255 if value == 255 else value - int((value > COCO_GONE - 1).sum()))(values)
+
+
+# (writes the set, reads it, what a written mask means, classes)
+SETS = {
+    "folder": (write_folder, lambda root, **o: MaskFolderData(root, [SIZE], classes=["a", "b", "c"], **o), same, 3),
+    "camvid": (write_camvid, lambda root, **o: CamVidData(root, [SIZE], **o), camvid_labels, 11),
+    "voc": (write_voc, lambda root, **o: VOCSegmentationData(root, [SIZE], **o), same, 21),
+    "cityscapes": (write_cityscapes, lambda root, **o: CityscapesData(root, [SIZE], **o), cityscapes_labels, 19),
+    "stuff": (write_stuff, lambda root, **o: CocoStuffData(root, [SIZE], **o), stuff_labels, 171),
+    "panoptic": (write_panoptic, lambda root, **o: CocoPanopticData(root, [SIZE], **o), same, 2),
+    "instances": (write_instances, lambda root, **o: CocoInstanceMaskData(root, [SIZE], **o), same, 3),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_layout_gives_the_masks_that_were_written(tmp_path, name, cache):
+    write, read, meaning, count = SETS[name]
+    written = write(tmp_path)
+    data = read(tmp_path, batch_size=2, cache=cache)
+    assert len(data.class_names) == len(set(data.class_names)) == count
+    for stage in ("fit", "test"):
+        data.setup(stage)
+    shown = {}
+    for loader, names in (
+        (data.train_dataloader(), "abcde"),
+        (data.val_dataloader(), "fg"),
+        (data.test_dataloader(), "fg"),  # no test split: val
+        (data.predict_dataloader(), "fg"),
+    ):
+        seen = []
+        for batch in loader:
+            assert batch.images.dtype == torch.float32
+            assert batch.masks.dtype == torch.int64
+            assert batch.masks.shape == (len(batch.targets), *SIZE)
+            for mask, target in zip(batch.masks, batch.targets):
+                seen.append(target.file_name.split("/")[-1][0])
+                shown[seen[-1]] = target.mask
+                assert torch.equal(mask, target.mask.long())
+        assert sorted(seen) == list(names)
+    for key, mask in shown.items():
+        assert mask.dtype == torch.uint8
+        np.testing.assert_array_equal(mask.numpy(), meaning(written[key]))
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_good_set_has_no_errors(tmp_path, name):
+    write, read, meaning, count = SETS[name]
+    written = write(tmp_path)
+    report = read(tmp_path).check()
+    assert report.errors == []
+    assert list(report.splits) == ["train", "val"]
+    train = np.concatenate([meaning(written[key]).ravel() for key in "abcde"])
+    np.testing.assert_array_equal(report.splits["train"].pixels, np.bincount(train, minlength=256)[:count])
+    assert report.splits["train"].void == (train == 255).sum()
+    assert report.splits["train"].images == 5
+
+
+def test_the_official_names_stand_at_their_labels(tmp_path):
+    assert CamVidData(tmp_path, [SIZE]).class_names[8] == "Car"
+    voc = VOCSegmentationData(tmp_path, [SIZE]).class_names
+    assert (voc[0], voc[1], voc[15], voc[20]) == ("background", "aeroplane", "person", "tvmonitor")
+    assert CityscapesData(tmp_path, [SIZE]).class_names[CITYSCAPES_TRAIN_IDS[26]] == "car"
+    stuff = CocoStuffData(tmp_path, [SIZE]).class_names
+    assert (stuff[0], stuff[79], stuff[80], stuff[170]) == ("person", "toothbrush", "banner", "wood")
+    assert stuff[11] == "stop sign"  # id 13; 12 is not in COCO
+
+
+def test_panoptic_classes_are_in_the_order_of_their_ids(tmp_path):
+    write_panoptic(tmp_path)
+    assert CocoPanopticData(tmp_path, [SIZE]).class_names == ["cat", "sky"]
+
+
+def test_a_panoptic_segment_that_the_file_does_not_know_is_an_error(tmp_path):
+    write_panoptic(tmp_path)
+    write_mask(tmp_path / "annotations" / "panoptic_val2017" / "f.png", np.full((*SIZE, 3), 9))
+    data = CocoPanopticData(tmp_path, [SIZE])
+    with pytest.raises(DataError, match=rf"f\.png: .* {9 + 9 * 256 + 9 * 65536} \(48 pixels\)"):
+        list(data.val_dataloader())
+
+
+@pytest.mark.parametrize("content", ["[", "[]", '{"categories": [], "annotations": [{}]}', None])
+def test_a_bad_panoptic_file_is_named(tmp_path, content):
+    write_panoptic(tmp_path)
+    path = tmp_path / "annotations" / "panoptic_train2017.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(DataError, match=r"panoptic_train2017\.json"):
+        _ = CocoPanopticData(tmp_path, [SIZE]).class_names
+
+
+def test_cityscapes_train_ids_are_labels_already(tmp_path):
+    write_cityscapes(tmp_path)
+    values = np.random.default_rng(0).choice([*range(19), 255], SIZE)
+    for name in "fg":
+        write_mask(tmp_path / "gtFine" / "val" / "ulm" / f"{name}_gtFine_labelTrainIds.png", values)
+    data = CityscapesData(tmp_path, [SIZE], encoding="labelTrainIds")
+    np.testing.assert_array_equal(next(iter(data.val_dataloader())).masks[0].numpy(), values)
+    with pytest.raises(ValueError, match="Expected `encoding`"):
+        CityscapesData(tmp_path, [SIZE], encoding="color")
+
+
+def test_voc_reads_the_folder_and_the_list_that_are_named(tmp_path):
+    write_voc(tmp_path)
+    write_mask(tmp_path / "SegmentationClassAug" / "b.png", np.full(SIZE, 7), "P")
+    (tmp_path / "ImageSets" / "Segmentation" / "trainaug.txt").write_text("b\n")
+    data = VOCSegmentationData(tmp_path, [SIZE], masks="SegmentationClassAug", splits={"train": "trainaug"})
+    (batch,) = data.train_dataloader()
+    assert batch.masks.unique().tolist() == [7]
+
+
+def test_voc_names_what_is_missing(tmp_path):
+    write_voc(tmp_path)
+    (tmp_path / "JPEGImages" / "a.jpg").unlink()
+    (tmp_path / "SegmentationClass" / "b.png").unlink()
+    errors = VOCSegmentationData(tmp_path, [SIZE]).check().errors
+    assert len(errors) == 2
+    assert "no picture a.*" in errors[0]
+    assert "no mask b.*" in errors[1]
+    with pytest.raises(DataError, match=r"no such split; there are \['train', 'val'\]"):
+        VOCSegmentationData(tmp_path, [SIZE], splits={"val": "other"}).setup("validate")
+
+
+def test_voc_is_fetched_only_to_where_the_archive_puts_it(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"VOCdevkit/VOC<year>.*Cure: root: "):
+        VOCSegmentationData(tmp_path, [SIZE], download=True)
+
+    def offline(root, year, image_set, download):
+        raise OSError(f"no network for {year} {image_set}")
+
+    monkeypatch.setattr("bnn_tasks.data.segmentation.voc.VOCSegmentation", offline)
+    data = VOCSegmentationData(tmp_path / "VOCdevkit" / "VOC2012", [SIZE], download=True)
+    with pytest.raises(DataError, match=r"no network for 2012 train.*unpack"):
+        data.prepare_data()
+
+
+def test_classes_and_split_come_from_the_folder(tmp_path):
+    written = write_folder(tmp_path, splits=(("", "abcdefghijk"),), images="pictures", masks="labels")
+    (tmp_path / "classes.txt").write_text("sky\n\nroad \ncar\n")
+    data = MaskFolderData(tmp_path, [SIZE], "pictures", "labels")
+    assert data.class_names == ["sky", "road", "car"]
+    assert [record.path.stem for record in data.records("val")] == ["e", "j"]
+    assert [record.path.stem for record in data.records("test")] == ["e", "j"]
+    assert [record.path.stem for record in data.records("train")] == list("abcdfghik")
+    np.testing.assert_array_equal(next(iter(data.val_dataloader())).masks[0], written["e"])
+
+
+def test_masks_beside_their_pictures(tmp_path):
+    for name in "abcde":
+        write_picture(tmp_path / "all" / f"{name}.jpg")
+        write_mask(tmp_path / "all" / f"{name}_mask.png", np.zeros(SIZE))
+    data = MaskFolderData(tmp_path, [SIZE], "all", "all", mask_end="_mask", classes=["a"])
+    assert [(record.path.name, record.mask.name) for record in data.records("val")] == [("e.jpg", "e_mask.png")]
+    assert len(data.records("train")) == 4
+
+
+def test_numbers_that_do_not_count_from_nought(tmp_path):
+    write_folder(tmp_path)
+    for split, name in (("val", "f"), ("val", "g")):
+        write_mask(tmp_path / "masks" / split / f"{name}.png", [[0, 255] * 4] * 6)
+    data = MaskFolderData(tmp_path, [SIZE], classes=["back", "fore"], values=[0, 255], void=[])
+    assert next(iter(data.val_dataloader())).masks[0, 0].tolist() == [0, 1] * 4
+
+
+TABLE = "# by hand\nred green blue name\n0 0 0 void\n10 20 30 car park\n1,2,3,sky\n"
+
+
+@pytest.mark.parametrize("table", ["dict", "colours.txt"])
+def test_rgb_coded_masks(tmp_path, table):
+    colours = {"void": [0, 0, 0], "car park": [10, 20, 30], "sky": [1, 2, 3]}
+    (tmp_path / "colours.txt").write_text(TABLE)
+    values = np.random.default_rng(0).integers(0, 3, SIZE)
+    for split, name in (("train", "a"), ("val", "b")):
+        write_picture(tmp_path / "images" / split / f"{name}.png")
+        write_mask(tmp_path / "masks" / split / f"{name}.png", np.array(list(colours.values()))[values])
+    given = colours if table == "dict" else table
+    data = MaskFolderData(tmp_path, [SIZE], classes=["sky", "car park"], colours=given)
+    np.testing.assert_array_equal(next(iter(data.val_dataloader())).masks[0], np.array([255, 1, 0])[values])
+    assert MaskFolderData(tmp_path, [SIZE], colours=given).class_names == ["void", "car park", "sky"]
+    with pytest.raises(DataError, match="classes without a colour: sea"):
+        list(MaskFolderData(tmp_path, [SIZE], classes=["sea"], colours=given).val_dataloader())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1 2 car", "2: expected three numbers and a name"),
+        ("1 2 300 car", r"integers in 0\.\.255 for 'car', but got \[1, 2, 300\]"),
+        ("9 9 9 sky", "2: 'sky' is there twice"),
+        ("1 2 3 car", r"'sky' and 'car' for \[1, 2, 3\]"),
+    ],
+)
+def test_a_bad_colour_table_is_named(tmp_path, line, message):
+    (tmp_path / "c.txt").write_text(f"1 2 3 sky\n{line}\n")
+    with pytest.raises(DataError, match=rf"c\.txt.*{message}"):
+        _ = MaskFolderData(tmp_path, [SIZE], colours="c.txt").class_names
+    with pytest.raises(DataError, match=r"none\.txt: the colour table cannot be read"):
+        _ = MaskFolderData(tmp_path, [SIZE], colours="none.txt").class_names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": "images"}, "Expected both `images` and `masks`"),
+        ({"classes": []}, "1 to 255 names"),
+        ({"classes": ["a", "a"]}, "without repetition"),
+        ({"classes": [str(i) for i in range(256)]}, "1 to 255 names"),
+        ({"classes": ["a"], "values": [0, 1]}, "one number a class"),
+        ({"classes": ["a"], "values": [255]}, "each to have one meaning"),
+        ({"classes": ["a"], "values": [0], "colours": {"a": [0, 0, 0]}}, "`values` and `void` to be left out"),
+        ({"colours": {"a": [0, 0]}}, r"\[red, green, blue\]"),
+        ({"colours": {}}, "at least one colour"),
+        ({"splits": {"training": "a"}}, "Expected `splits`"),
+        ({"cache_limit": 0}, "Expected `cache_limit`"),
+        ({"channels": 2}, "Expected `channels`"),
+    ],
+)
+def test_bad_arguments_are_refused(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        MaskFolderData(tmp_path, [SIZE], **options)
+
+
+def test_a_set_without_class_names_says_where_they_go(tmp_path):
+    write_folder(tmp_path)
+    with pytest.raises(DataError, match=r"classes\.txt: no such file, and no `classes`"):
+        _ = MaskFolderData(tmp_path, [SIZE]).class_names
+    assert "classes.txt" in MaskFolderData(tmp_path, [SIZE]).check().errors[0]
+
+
+def test_instances_are_drawn_as_pycocotools_draws_them(tmp_path):
+    """Crowds as RLE and polygons alike, where no classes overlap."""
+    from pycocotools.coco import COCO
+
+    write_instances(tmp_path)
+    data = CocoInstanceMaskData(tmp_path, [SIZE])
+    truth = COCO(str(tmp_path / "annotations" / "instances_val2017.json"))
+    masks = {
+        category: np.stack([truth.annToMask(a) for a in truth.loadAnns(truth.getAnnIds(1, category))]).any(0)
+        for category in (3, 7)
+    }
+    drawn = next(iter(data.val_dataloader())).masks[0].numpy()
+    np.testing.assert_array_equal(drawn == 1, masks[3] & ~masks[7])
+    np.testing.assert_array_equal(drawn == 2, masks[7] & ~masks[3])
+    np.testing.assert_array_equal(drawn == 255, masks[3] & masks[7])
+    assert data.class_names == ["background", "cat", "dog"]
+
+
+def test_a_crowd_and_a_bad_polygon(tmp_path):
+    import json
+
+    write_instances(tmp_path)
+    path = tmp_path / "annotations" / "instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [content["annotations"][0]]
+    content["annotations"][0] |= {"iscrowd": 1, "segmentation": {"size": list(SIZE), "counts": [6, 6, 36]}}
+    path.write_text(json.dumps(content))
+    drawn = next(iter(CocoInstanceMaskData(tmp_path, [SIZE]).val_dataloader())).masks[0].numpy()
+    assert (drawn[:, 1] == 1).all()
+    assert drawn.sum() == SIZE[0]
+    content["annotations"][0]["segmentation"] = [[1, 2]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"f\.jpg: .*polygon 0"):
+        list(CocoInstanceMaskData(tmp_path, [SIZE]).val_dataloader())
+
+
+def test_sixteen_bit_masks_of_many_numbers(tmp_path):
+    write_folder(tmp_path)
+    values = np.random.default_rng(0).choice([1000, 40000], SIZE)
+    for name in "fg":
+        Image.fromarray(values.astype(np.uint16)).save(tmp_path / "masks" / "val" / f"{name}.png")
+    data = MaskFolderData(tmp_path, [SIZE], classes=["a", "b"], values=[40000, 1000])
+    np.testing.assert_array_equal(next(iter(data.val_dataloader())).masks[0], values == 1000)
