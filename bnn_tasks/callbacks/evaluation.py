@@ -6,10 +6,11 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from bnn_tasks.tasks import ImageClassification, ImageDetections
+from bnn_tasks.tasks import ImageClassification, ImageDetections, ImageSegmentation
 from bnn_tasks.tasks.gather import gather
 
-Results = list[ImageDetections] | list[ImageClassification]
+Result = ImageDetections | ImageClassification | ImageSegmentation
+Results = list[ImageDetections] | list[ImageClassification] | list[ImageSegmentation]
 
 
 def results_of(outputs: dict[str, Results]) -> Results:
@@ -18,8 +19,10 @@ def results_of(outputs: dict[str, Results]) -> Results:
     return results
 
 
-def _identity(result: ImageDetections | ImageClassification) -> Hashable:
-    return result.target.image_id if isinstance(result, ImageDetections) else result.file_name
+def _identity(result: Result) -> Hashable:
+    if isinstance(result, ImageDetections):
+        return result.target.image_id
+    return result.file_name if isinstance(result, ImageClassification) else result.target.file_name
 
 
 class EvaluationCallback(Callback):

@@ -1,5 +1,6 @@
 """Draws a matrix of counts whose rows and columns have names."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,26 @@ from matplotlib.figure import Figure
 from bnn_tasks.callbacks.confusion import MOST_NAMES, MOST_NUMBERS, NAME
 
 
+def count_text(count: int, share: float) -> str:
+    """The count itself."""
+    return f"{count}"
+
+
+def percent_text(count: int, share: float) -> str:
+    """The share of the row in percent, for counts that are too long to write: of pixels, say; nothing below half a percent."""
+    return f"{share:.0%}" if share >= 0.005 else ""
+
+
 def draw_matrix(
-    matrix: np.ndarray, rows: list[str], columns: list[str], title: str, axes_names: tuple[str, str], path: Path
+    matrix: np.ndarray,
+    rows: list[str],
+    columns: list[str],
+    title: str,
+    axes_names: tuple[str, str],
+    path: Path,
+    cell_text: Callable[[int, float], str] = count_text,
 ) -> None:
-    """Draw counts: the colour is the share of the row, the number is the count, where there are at most 30 rows.
+    """Draw counts: the colour is the share of the row, and a cell says `cell_text`, where there are at most 30 rows.
 
     Args:
         matrix: (R, C) counts.
@@ -21,6 +38,7 @@ def draw_matrix(
         title: above the picture.
         axes_names: what rows and what columns are.
         path: of the PNG.
+        cell_text: (count, share of the row) -> what a cell that is not 0 says.
     """
     count = max(len(rows), len(columns))
     side = max(min(2.5 + 0.42 * count if count <= MOST_NUMBERS else 2.5 + 0.115 * count, 20.0), 4.5)  # inches
@@ -41,7 +59,7 @@ def draw_matrix(
     if count <= MOST_NUMBERS:
         for row, column in np.argwhere(matrix):
             colour = "white" if share[row, column] > 0.35 else "black"
-            text = f"{matrix[row, column]}"
+            text = cell_text(int(matrix[row, column]), float(share[row, column]))
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9 - 0.8 * (len(text) - 1))
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     ticks = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0])

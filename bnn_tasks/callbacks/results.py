@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 from lightning.pytorch.trainer.states import TrainerFn
 
 from bnn_tasks.callbacks.confusion import confusion_matrix, draw_confusion
-from bnn_tasks.callbacks.evaluation import EvaluationCallback
+from bnn_tasks.callbacks.evaluation import EvaluationCallback, Results
 from bnn_tasks.callbacks.files import run_folder, write_json
+from bnn_tasks.callbacks.segmentation_pictures import draw_class_bars, draw_pixel_confusion
 from bnn_tasks.metrics import object_counts, of_images
-from bnn_tasks.tasks import ClassificationTask, ImageClassification
+from bnn_tasks.runtime.answers import mask_picture
+from bnn_tasks.tasks import ClassificationTask, ImageClassification, ImageSegmentation, SegmentationTask
 from bnn_tasks.tasks.detection_metrics import coco_results
 from bnn_tasks.tasks.gather import gather
 
@@ -27,6 +30,17 @@ def _classified(image: ImageClassification, classes: list[str]) -> dict[str, Any
     }
 
 
+def _write_segmentation(task: SegmentationTask, metrics: dict[str, float | None], stage: str, folder: Path) -> None:
+    """Confusion matrix and scores by class, as numbers and as pictures."""
+    scores = task.confusion
+    write_json(folder / "confusion_matrix.json", {"classes": task.classes, "counts": scores.matrix.tolist()})
+    title = f"{stage}: mean IoU {scores.miou:.3f}, {scores.pixel_accuracy:.1%} of the pixels right"
+    draw_pixel_confusion(scores.matrix, task.classes, title, folder / "confusion_matrix.png")
+    outlines = [metrics[f"{stage}/boundary_f/{name}"] for name in task.classes]
+    bars = {"IoU": scores.iou.tolist(), "boundary F": [math.nan if value is None else value for value in outlines]}
+    draw_class_bars(bars, task.classes, title, folder / "classes.png")
+
+
 def _append(path: Path, result: dict[str, Any]) -> None:
     """Add a validation to the fit's history; what a killed run had after its last checkpoint is replaced."""
     history = json.loads(path.read_text()) if path.exists() else []
@@ -38,7 +52,8 @@ class ResultsWriter(EvaluationCallback):
     """Writes ``results.json`` after every evaluation, and the predictions behind it; after ``predict`` the predictions alone.
 
     ``results.json`` has for ``val`` and ``test``: ``epoch`` and ``step`` of the weights, ``metrics``, and what these rest on:
-    ``images``, their number, and of a detector ``objects``, ``difficult`` and ``crowds`` by class, see `object_counts`.
+    ``images``, their number, of a detector ``objects``, ``difficult`` and ``crowds`` by class, see `object_counts`, and of a
+    segmenter ``pixels`` by true class.
     ``history.json`` beside it lists ``epoch``, ``step`` and ``metrics`` of every validation of the fit.
 
     Of a detector, ``predictions.json`` is in COCO's results format (xywh in pixels of the original image, the data set's
@@ -47,6 +62,8 @@ class ResultsWriter(EvaluationCallback):
     Of a classifier, ``predictions.json`` has ``file_name``, ``label`` (the true class), ``predicted`` and its
     ``probability``; beside it the confusion matrix, as ``confusion_matrix.json`` (``classes``, and ``counts`` with a row for
     every true class and a column for every predicted one) and drawn, ``confusion_matrix.png``.
+    Of a segmenter, the confusion matrix of pixels likewise, IoU and boundary F-score by class drawn as ``classes.png``, and,
+    but for the validations of a fit, ``masks/``: a paletted PNG for every image at its own size, whose indices are classes.
 
     Args:
         dirpath: folder; None is the trainer's ``default_root_dir``.
@@ -55,6 +72,19 @@ class ResultsWriter(EvaluationCallback):
     def __init__(self, dirpath: str | None = None) -> None:
         super().__init__()
         self.dirpath = dirpath
+
+    def keep(self, trainer: L.Trainer, stage: str, results: Results) -> list[tuple[Hashable, Any]]:
+        """Keep all results; of a segmenter names alone: the masks of a whole set may not fit into memory, they are written."""
+        kept = super().keep(trainer, stage, results)
+        if not isinstance(trainer.lightning_module, SegmentationTask):
+            return kept
+        if trainer.state.fn != TrainerFn.FITTING:
+            for image in results:
+                assert isinstance(image, ImageSegmentation)
+                path = run_folder(trainer, self.dirpath) / stage / "masks" / image.target.file_name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                mask_picture(image.classes).save(path.with_suffix(".png"))
+        return [(name, name) for name, _ in kept]
 
     def finish(self, trainer: L.Trainer, stage: str, kept: list[Any]) -> None:
         """Write what validation or test gave."""
@@ -70,6 +100,9 @@ class ResultsWriter(EvaluationCallback):
             matrix = confusion_matrix(pairs, len(task.classes))
             write_json(folder / stage / "confusion_matrix.json", {"classes": task.classes, "counts": matrix.tolist()})
             draw_confusion(matrix, task.classes, folder / stage / "confusion_matrix.png")
+        elif isinstance(task, SegmentationTask):
+            result["pixels"] = dict(zip(task.classes, task.confusion.matrix.sum(1).tolist()))
+            _write_segmentation(task, metrics, stage, folder / stage)
         else:
             whole = trainer.datamodule.ground_truth(stage)  # type: ignore[attr-defined]
             truth = of_images(whole, [image.target.image_id for image in kept])
@@ -84,6 +117,8 @@ class ResultsWriter(EvaluationCallback):
 
     def _write_predictions(self, trainer: L.Trainer, stage: str, kept: list[Any]) -> None:
         task = trainer.lightning_module
+        if isinstance(task, SegmentationTask):
+            return
         if isinstance(task, ClassificationTask):
             rows = [_classified(image, task.classes) for image in kept]
         else:

@@ -9,10 +9,11 @@ from PIL import Image
 
 from bnn_tasks.callbacks.evaluation import EvaluationCallback, Results
 from bnn_tasks.callbacks.files import run_folder
+from bnn_tasks.callbacks.segmentation_pictures import segmentation_sheet
 from bnn_tasks.runtime.captions import captioned, picture_grid
 from bnn_tasks.runtime.draw import contact_sheet, draw_boxes
 from bnn_tasks.runtime.images import read_image
-from bnn_tasks.tasks import ImageClassification, ImageDetections, Task
+from bnn_tasks.tasks import ImageClassification, ImageDetections, ImageSegmentation, Task
 
 RIGHT, WRONG = (0, 110, 40), (190, 20, 20)
 
@@ -21,7 +22,8 @@ class SamplePictures(EvaluationCallback):
     """Draws a few images of every evaluation, ``samples_val.png`` and ``samples_test.png``.
 
     Of a detector, the images of the lowest ids, ground truth beside detections. Of a classifier, images from all over the
-    split (which is often sorted by class), each with its true class and the predicted one.
+    split (which is often sorted by class), each with its true class and the predicted one. Of a segmenter too, images from all
+    over the split (neighbours are often of one film): the image, the true mask over it, the predicted one, and a legend.
 
     Args:
         count: images on the sheet, >= 1.
@@ -43,9 +45,13 @@ class SamplePictures(EvaluationCallback):
         kept = super().keep(trainer, stage, results)
         if not results or isinstance(results[0], ImageDetections):
             return kept
-        samples = trainer.datamodule.samples(stage)  # type: ignore[attr-defined]
-        wanted = np.linspace(0, len(samples) - 1, min(self.count, len(samples))).round().astype(int)
-        names = {samples[index].name for index in wanted}
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(results[0], ImageSegmentation):
+            split = [record.name for record in data.records(stage)]
+        else:
+            split = [sample.name for sample in data.samples(stage)]
+        wanted = np.linspace(0, len(split) - 1, min(self.count, len(split))).round().astype(int)
+        names = {split[index] for index in wanted}
         return [(name, image) for name, image in kept if name in names]
 
     def finish(self, trainer: L.Trainer, stage: str, kept: list[Any]) -> None:
@@ -59,6 +65,11 @@ class SamplePictures(EvaluationCallback):
             images = sorted(kept, key=lambda image: image.target.image_id)[: self.count]
             paths = {record.image_id: record.path for record in data.records(stage)}
             sheet = contact_sheet([self._pair(read_image(paths[i.target.image_id]), i, task.classes) for i in images])
+        elif isinstance(kept[0], ImageSegmentation):
+            found = {image.target.file_name: image for image in kept}
+            drawn = [(record.path, found[name]) for record in data.records(stage) if (name := record.name) in found]
+            rows = [(read_image(path), image.target.mask.numpy(), image.classes) for path, image in drawn]
+            sheet = segmentation_sheet(rows, task.classes)
         else:
             source = data.pictures(stage).source
             sheet = picture_grid([_classified(source.read(i.file_name), i, task.classes) for i in kept])

@@ -16,6 +16,16 @@ from bnn_tasks.tasks.distillation import (
     TorchvisionDetectorTeacher,
 )
 from bnn_tasks.tasks.feature_distillation import FeatureDistillationTask
+from bnn_tasks.tasks.segmentation import SegmentationTask
+from bnn_tasks.tasks.segmentation_distillation import (
+    PairWiseImitation,
+    PixelWiseImitation,
+    SegmentationAuxiliaryLoss,
+    SegmentationDistillation,
+    SegmentationImitationTerm,
+    SegmenterTeacher,
+)
+from bnn_tasks.tasks.segmentation_metrics import ImageSegmentation
 from bnn_tasks.tasks.teachers import EfficientNetLite0Teacher, FeatureTeacher, TimmTeacher, TorchvisionTeacher
 
 __all__ = [
@@ -31,10 +41,18 @@ __all__ = [
     "FeatureTeacher",
     "ImageClassification",
     "ImageDetections",
+    "ImageSegmentation",
     "ImitationTerm",
+    "PairWiseImitation",
+    "PixelWiseImitation",
     "ProposalImitation",
     "PyramidImitation",
     "ResponseImitation",
+    "SegmentationAuxiliaryLoss",
+    "SegmentationDistillation",
+    "SegmentationImitationTerm",
+    "SegmentationTask",
+    "SegmenterTeacher",
     "Task",
     "TimmTeacher",
     "TorchvisionDetectorTeacher",

@@ -1,6 +1,5 @@
 """Detectors that teach: frozen, in eval mode, never in a checkpoint, loaded when they are first needed."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from torchvision.models import detection, get_model, list_models
 
 from bnn_tasks.binary.names import nearest
 from bnn_tasks.models import Boxes, Detector, Normalize, RawOutputs
-from bnn_tasks.tasks.checkpoint import load_task
+from bnn_tasks.tasks.distillation.frozen import FrozenTeacher, load_teacher
 
 PROBE = 256  # pixels; on it every stride up to 128 leaves a map of more than one position a side
 
@@ -40,15 +39,8 @@ class TeacherView:
             return self.find()
 
 
-class DetectorTeacher:
+class DetectorTeacher(FrozenTeacher):
     """Base class of the teachers; a subclass loads a module and looks at images with it."""
-
-    def __init__(self) -> None:
-        self._module: nn.Module | None = None
-
-    def load(self) -> nn.Module:
-        """The module, with its trained weights."""
-        raise NotImplementedError
 
     def view(self, module: nn.Module, images: Tensor) -> TeacherView:
         """Features and outputs of the loaded module for `images`, (N, 3, H, W) in [0, 1]."""
@@ -61,10 +53,7 @@ class DetectorTeacher:
         Args:
             images: (N, 3, H, W) RGB in [0, 1], on any device.
         """
-        if self._module is None:
-            module = self.load().eval().requires_grad_(False)
-            self._module = module.to(images.device).to(memory_format=torch.channels_last)
-        return self.view(self._module, images)
+        return self.view(self.module(images), images)
 
 
 class CheckpointTeacher(DetectorTeacher):
@@ -84,15 +73,7 @@ class CheckpointTeacher(DetectorTeacher):
         Raises:
             ValueError: there is no such file, or it holds no detector.
         """
-        if not os.path.isfile(self.path):
-            raise ValueError(
-                f"Expected the teacher's checkpoint {self.path!r} to exist, but there is no such file. "
-                "Cure: train the teacher first (bnn-tasks fit), or name its last.ckpt."
-            )
-        model = load_task(self.path).model
-        if not isinstance(model, Detector):
-            raise ValueError(f"Expected {self.path!r} to hold a detector, but it holds a {type(model).__name__}.")
-        return model
+        return load_teacher(self.path, Detector, "a detector")
 
     def view(self, module: nn.Module, images: Tensor) -> TeacherView:
         """The detector's own features and raw outputs."""
