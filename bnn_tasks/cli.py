@@ -85,10 +85,27 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", required=True, help="folder to write to")
     parser.add_argument("--threads", type=int, default=1, help="threads of the kernels (default 1)")
     parser.add_argument("--score", type=float, default=0.3, help="draw detections from this score on (default 0.3)")
+    parser.add_argument(
+        "--window",
+        type=float,
+        nargs="?",
+        const=0.25,
+        metavar="OVERLAP",
+        help="segment pictures larger than the input in windows of its size, at their own scale (overlap 0.25 by default)",
+    )
     options = parser.parse_args(arguments)
     from bnn_tasks.runtime.run import run_folder
 
-    print(run_folder(options.model, options.images, options.out, threads=options.threads, draw_from=options.score))
+    print(
+        run_folder(
+            options.model,
+            options.images,
+            options.out,
+            threads=options.threads,
+            draw_from=options.score,
+            window=options.window,
+        )
+    )
 
 
 def profile(arguments: Sequence[str]) -> None:
@@ -176,7 +193,7 @@ USAGE = """usage: bnn-tasks VERB ...
   fit | validate | test | predict   --config FILE [--ckpt_path FILE]        train and evaluate
   check-data                        --config FILE                           list everything wrong with a data set
   export                            CKPT --out MODEL.safetensors            write the artifact of a trained net
-  run                               MODEL.safetensors IMAGES... --out DIR   detect or classify through XNOR and popcount
+  run                               MODEL.safetensors IMAGES... --out DIR   detect, segment, classify by XNOR and popcount
   profile                           CONFIG_OR_CKPT_OR_MODEL                 what is binary, and what it costs
   bench                             MODEL | --layers MODEL | --convolutions  time it against other engines
   methods                                                                   what `method` may be in a config

@@ -1,4 +1,4 @@
-"""A checkpoint beside its artifact on a split: average precision, matched detections, size, time, contact sheet."""
+"""A checkpoint beside its artifact on a split: average precision, accuracy or mIoU, parity, size, time, contact sheet."""
 
 import argparse
 
@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("artifact", help="what export made of it")
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--sheet", help="PNG to write: ground truth beside the artifact's detections")
+    parser.add_argument("--sheet", help="PNG to write: ground truth beside the artifact's results")
     options = parser.parse_args()
     data = TrainingCLI(["--config", options.config], run=False).datamodule
     print(

@@ -16,7 +16,7 @@ EXAMPLES = "examples.npz"  # `x0`, `x1`, …: [H, W, C], uint8 canvases of a det
 FED = "fed.npz"  # `x0`, …: the same as the float twin takes them, float32 and normalised
 GIVEN = "given.npz"  # `0/0`, …: what the float twin takes besides, the artifact's own features of regions, (1, C, R, 1)
 EXPECTED = "expected.npz"  # `y0`, `y1`, …: the twin's outputs for the first example, (1, …)
-ACTUAL = "actual.npz"  # `0/name`, …: the artifact's own raw outputs, (C, H, W) or (C,); maps of a detector [H, W, C]
+ACTUAL = "actual.npz"  # `0/name`, …: the artifact's own raw outputs, a map (C, H, W), of a detector [H, W, C]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Net:
         float_artifact: the file whose float twin the peers run; the artifact itself, or a float net's.
         folder: where the material is.
         size: (height, width) of the input, pixels.
-        detector: whether time runs from a picture to its detections; else from a float tensor to raw outputs.
+        detector: whether time runs from a picture to its detections; else from a float tensor to raw outputs, or of a segmenter
+            to its class map.
         layer: name of the node, of a single layer: timed from map to map; empty for a net.
     """
 

@@ -27,6 +27,7 @@ class NetFacts:
         operations: of a layer, two a multiply-add; 0 for a net.
         limit: what bounds a layer's operations a second, in words.
         found: detections in each picture.
+        segmenter: whether a tensor's time runs to the class map.
     """
 
     name: str
@@ -39,6 +40,7 @@ class NetFacts:
     operations: int = 0
     limit: str = ""
     found: tuple[int, ...] = ()
+    segmenter: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,8 @@ class Report:
 
 def _heading(facts: NetFacts) -> list[str]:
     what = "picture to detections" if facts.detector else "tensor to raw outputs"
+    if facts.segmenter:
+        what = "tensor to class map"
     if facts.operations:
         what = "float map to float map"
     lines = [f"{facts.name}, {facts.size[0]}×{facts.size[1]}, {what}"]

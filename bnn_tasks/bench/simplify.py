@@ -18,6 +18,7 @@ ENDING = ("anchors", "join_boxes", "decode_boxes", "proposals", "roi_align", "nm
 GAIN = 0.5  # of a drawn layer: a residual sum over many layers stays of the order of its input
 CONVOLUTIONS = ("binary_conv2d", "binary_weight_conv2d", "binary_patches")
 LINEAR = ("binary_linear", "binary_weight_linear")
+RESIZES = ("resize_nearest", "resize_bilinear")  # of their second input they read the size alone
 POINT = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
 
 
@@ -48,7 +49,7 @@ class FloatNet:
         channels: of the input.
         input_name: name of the input value.
         ops: in order.
-        outputs: the values that the artifact's ending reads, or that the net returns.
+        outputs: the values that the artifact's ending reads, or that the net returns; of a segmenter its class map too.
         given: values that the ending makes and the net reads, features of regions: further inputs, after the first.
         mean: of a normalisation that came first, and is left to whoever feeds the twin; None for none.
         std: the same.
@@ -101,10 +102,14 @@ def float_net(graph: Graph, tensors: Mapping[str, np.ndarray], seed: int = 0, fo
 
 
 def raw_outputs(graph: Graph) -> list[str]:
-    """The values that the ending reads (anchors, regions, suppression, softmax), each once; without one, the net's outputs."""
+    """The values that the ending reads (anchors, regions, suppression, softmax), each once; without one, the net's outputs.
+
+    A segmenter's class map is one more: resizing and argmax are operations that every engine has.
+    """
     ending = [node for node in graph.nodes if node.op in ENDING]
     made = {value for node in ending for value in node.outputs}
     read = [value for node in ending for value in node.inputs] or list(leaves(graph.outputs))
+    read += [] if graph.class_map is None else [graph.class_map]
     return list(dict.fromkeys(value for value in read if value not in made))
 
 
@@ -240,11 +245,16 @@ def _without_normalisation(
     ops: list[FloatOp], source: str
 ) -> tuple[np.ndarray | None, np.ndarray | None, list[FloatOp], str]:
     """Mean, standard deviation, the rest and its input, if all that reads the picture is one normalisation."""
-    first = [op for op in ops if source in op.inputs]
+    first = [op for op in ops if source in (op.inputs[:1] if op.op in RESIZES else op.inputs)]
     if len(first) != 1 or first[0].op != "normalize":
         return None, None, ops, source
-    rest = [op for op in ops if op is not first[0]]
-    return first[0].tensors["mean"], first[0].tensors["std"], rest, first[0].output
+    fed = first[0].output  # of the picture's size, too
+    rest = [
+        replace(op, inputs=tuple(fed if name == source else name for name in op.inputs))
+        for op in ops
+        if op is not first[0]
+    ]
+    return first[0].tensors["mean"], first[0].tensors["std"], rest, fed
 
 
 def _folded(ops: Sequence[FloatOp], wanted: Sequence[str]) -> list[FloatOp]:

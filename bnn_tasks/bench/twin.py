@@ -86,6 +86,10 @@ RUN: dict[str, Run] = {
     "global_avg_pool": lambda x, attrs, own: F.adaptive_avg_pool2d(x[0], 1),
     "flatten": lambda x, attrs, own: torch.flatten(x[0], 1),
     "resize_nearest": lambda x, attrs, own: F.interpolate(x[0], size=tuple(x[1].shape[-2:]), mode="nearest"),
+    "resize_bilinear": lambda x, attrs, own: F.interpolate(
+        x[0], size=tuple(x[1].shape[-2:]), mode="bilinear", align_corners=False
+    ),
+    "argmax": lambda x, attrs, own: x[0].argmax(1),
     "concat": lambda x, attrs, own: torch.cat(x, dim=1),
 }
 

@@ -101,6 +101,7 @@ def bench(
         bit_bytes=bits,
         float_bit_bytes=floats.binary_weight_bytes,
         found=found,
+        segmenter=graph.class_map is not None,
     )
     return Report.of([facts], results, threads, rounds)
 

@@ -6,12 +6,13 @@ import torch
 
 from bnn_tasks.compare.classification import ClassificationComparison, compare_classifiers
 from bnn_tasks.compare.detection import DetectionComparison, compare_detectors, unmatched
-from bnn_tasks.data import ClassificationData, DetectionData, ImageData
+from bnn_tasks.compare.segmentation import SegmentationComparison, compare_segmenters
+from bnn_tasks.data import ClassificationData, DetectionData, ImageData, SegmentationData
 from bnn_tasks.runtime import Session
-from bnn_tasks.tasks import ClassificationTask, DetectionTask
+from bnn_tasks.tasks import ClassificationTask, DetectionTask, SegmentationTask
 from bnn_tasks.tasks.checkpoint import load_task
 
-__all__ = ["ClassificationComparison", "DetectionComparison", "compare", "unmatched"]
+__all__ = ["ClassificationComparison", "DetectionComparison", "SegmentationComparison", "compare", "unmatched"]
 
 
 def compare(
@@ -22,7 +23,7 @@ def compare(
     threads: int = 1,
     sheet: str | os.PathLike[str] | None = None,
     draw_from: float = 0.3,
-) -> DetectionComparison | ClassificationComparison:
+) -> DetectionComparison | ClassificationComparison | SegmentationComparison:
     """Run a checkpoint's net and its artifact over a split, one picture at a time.
 
     Args:
@@ -47,6 +48,8 @@ def compare(
         return compare_detectors(task, session, data, split, sheet, draw_from)
     if isinstance(task, ClassificationTask) and isinstance(data, ClassificationData):
         return compare_classifiers(task, session, data, split, sheet)
+    if isinstance(task, SegmentationTask) and isinstance(data, SegmentationData):
+        return compare_segmenters(task, session, data, split, sheet)
     raise ValueError(
         f"Expected a checkpoint and data of one task, but got {type(task).__name__} and {type(data).__name__}. Cure: the "
         "config that the checkpoint was trained with."

@@ -80,7 +80,7 @@ class Cost:
         images: compared.
         torch_bytes: parameters and buffers as 32-bit floats.
         artifact_bytes: size of the file.
-        torch_ms: median time an image, from decoded picture to boxes or probabilities.
+        torch_ms: median time an image, from decoded picture to boxes, classes of its pixels, or probabilities.
         runtime_ms: likewise.
         threads: of both.
     """

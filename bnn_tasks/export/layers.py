@@ -9,7 +9,7 @@ from torch import nn
 from bnn_tasks.backbones import BranchMean, BranchSum, ChannelGroupMean, ChannelScale, DepthwisePath, Maxout, SoftGate
 from bnn_tasks.binary import RPReLU
 from bnn_tasks.export.builder import ExportError, GraphBuilder, to_numpy
-from bnn_tasks.models import Normalize, PercentileClip, ResizeLike
+from bnn_tasks.models import BilinearLike, Normalize, PercentileClip, ResizeLike
 from bnn_tasks.models.l2_norm import L2Norm
 from bnn_tasks.models.single_value_norm import SingleValueBatchNorm2d
 
@@ -200,4 +200,5 @@ MODULES: dict[type[nn.Module], Emit] = {
     BranchSum: _weighted_sum,
     SoftGate: _weighted_sum,
     ResizeLike: _simple("resize_nearest"),
+    BilinearLike: _simple("resize_bilinear"),
 }

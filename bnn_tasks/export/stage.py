@@ -81,6 +81,7 @@ class StageWriter:
         prefix: of the names of layers and nodes: the module's own name, with a dot.
 
     Attributes:
+        source: as given.
         outputs: the structure that `function` returns, with names of values.
         sites: every call of a binary layer, in execution order.
 
@@ -99,7 +100,7 @@ class StageWriter:
         self.module, self.builder = module, builder
         self.sites: list[SignSite] = []
         self.outputs: Any = None
-        self._source, self._prefix = source, prefix
+        self.source, self._prefix = source, prefix
         try:
             self._graph = _Tracer(function).trace(module)
         except Exception as error:
@@ -168,7 +169,7 @@ class StageWriter:
     def _placeholder(self, node: fx.Node) -> None:
         if self._values:
             raise ExportError("Expected a module that takes one tensor, but its forward has several arguments.")
-        self._values[node] = self._source
+        self._values[node] = self.source
 
     def _get_attr(self, node: fx.Node) -> None:
         raise ExportError(

@@ -7,7 +7,7 @@ from torch import nn
 
 from bnn_tasks.export.builder import GraphBuilder, to_numpy
 from bnn_tasks.export.stage import SignSite, StageWriter
-from bnn_tasks.models import DecodeNode, Detector, FasterRCNN, ImageClassifier, StageNode
+from bnn_tasks.models import DecodeNode, Detector, FasterRCNN, ImageClassifier, Segmenter, StageNode
 from bnn_tasks.runtime.graph import Node
 
 
@@ -24,6 +24,7 @@ class GraphWriter:
         names: a model's own name of a value (``proposals``, say) -> the graph's.
         detections: of a detector, the graph's names of ``boxes``, ``scores`` and ``labels``; else None.
         probabilities: of a classifier, the graph's name of them; else None.
+        class_map: of a segmenter, the graph's name of its classes; else None.
 
     Raises:
         ExportError: the module cannot be traced, or a layer has no operation in the runtime.
@@ -37,6 +38,7 @@ class GraphWriter:
         self.names: dict[str, str] = {}
         self.detections: dict[str, str] | None = None
         self.probabilities: str | None = None
+        self.class_map: str | None = None
         if isinstance(module, Detector):
             self.names = {f"{key}.{i}": value for key, values in self.outputs.items() for i, value in enumerate(values)}
             self._append(module, module.export_graph(), "detector")
@@ -47,6 +49,10 @@ class GraphWriter:
             self.names = {"logits": self.outputs}
             self._append(module, module.export_graph(), "classifier")
             self.probabilities = self.names["probabilities"]
+        if isinstance(module, Segmenter):
+            self.names = {"logits": self.outputs, "images": first.source}
+            self._append(module, module.export_graph(), "segmenter")
+            self.class_map = self.names["classes"]
 
     def _append(self, module: nn.Module, nodes: Sequence[DecodeNode | StageNode], prefix: str) -> None:
         """Add what follows a model's traced part; `prefix` is that of nodes and values which no layer makes."""

@@ -30,11 +30,12 @@ from bnn_tasks.binary import (
 )
 from bnn_tasks.binary.terms import Operand, residual_planes
 from bnn_tasks.export.builder import ParityError
+from bnn_tasks.export.class_maps import check_class_map
 from bnn_tasks.export.regions import check_second_stage
 from bnn_tasks.export.rounding import output_error, spread
 from bnn_tasks.export.stage import SignSite
 from bnn_tasks.export.trace import GraphWriter
-from bnn_tasks.models import FasterRCNN
+from bnn_tasks.models import FasterRCNN, Segmenter
 from bnn_tasks.runtime import Session
 
 TIE = 1e-5  # of the standard deviation of the layer's input
@@ -50,6 +51,8 @@ class Parity:
         ties: bits that differ, every one a rounding tie.
         accumulators: integer sums compared; all were identical.
         output_error: largest abs(torch - runtime) of the raw outputs, given the same bits, over their standard deviation.
+        pixels: of class maps, compared.
+        pixel_ties: those whose class differs; the two classes score alike in every one.
     """
 
     images: int
@@ -57,6 +60,8 @@ class Parity:
     ties: int
     accumulators: int
     output_error: float
+    pixels: int = 0
+    pixel_ties: int = 0
 
 
 def _flat(value: Any) -> list[Any]:
@@ -199,9 +204,9 @@ def verify(module: nn.Module, session: Session, written: GraphWriter, images: Te
         The counts; it returns only if the artifact is right.
 
     Raises:
-        ParityError: a bit differs that is no tie, an accumulator differs, or the raw outputs or proposals do.
+        ParityError: a bit differs that is no tie, an accumulator differs, or the raw outputs, proposals or classes do.
     """
-    error = 0.0
+    error, pixels, pixel_ties = 0.0, 0, 0
     with forced(module, session, written.sites) as forcing:
         for image in images:
             values = session.values(image.numpy())
@@ -216,4 +221,10 @@ def verify(module: nn.Module, session: Session, written: GraphWriter, images: Te
                 )
             for want, got in zip(_flat(expected), _flat(found), strict=True):
                 error = max(error, output_error(want, torch.from_numpy(got)))
-    return Parity(len(images), forcing.bits, forcing.ties, forcing.accumulators, error)
+            if isinstance(module, Segmenter):
+                class_map = values[written.names["classes"]]
+                if not np.array_equal(session.class_map(image.numpy()), class_map):
+                    raise ParityError("Expected the runtime's classes to be the argmax of its scores, but they differ.")
+                compared, different = check_class_map(module, expected, torch.from_numpy(found), class_map)
+                pixels, pixel_ties = pixels + compared, pixel_ties + different
+    return Parity(len(images), forcing.bits, forcing.ties, forcing.accumulators, error, pixels, pixel_ties)

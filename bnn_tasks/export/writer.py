@@ -14,7 +14,7 @@ from bnn_tasks.export.builder import ExportError, GraphBuilder
 from bnn_tasks.export.stage import is_layer
 from bnn_tasks.export.trace import GraphWriter
 from bnn_tasks.export.verify import Parity, verify
-from bnn_tasks.models import Detector, ImageClassifier
+from bnn_tasks.models import Detector, ImageClassifier, Segmenter
 from bnn_tasks.runtime import Resize, Session
 from bnn_tasks.runtime.format import save
 from bnn_tasks.runtime.graph import Graph
@@ -45,13 +45,14 @@ class ExportReport:
     def __str__(self) -> str:
         parts = ", ".join(f"{kind} {size:,}" for kind, size in self.tensor_bytes.items())
         p = self.parity
+        pixels = f"; of {p.pixels:,} pixels {p.pixel_ties} differ in class, all ties of two" if p.pixels else ""
         return (
             f"{self.path}: {self.file_bytes:,} bytes, 1/{self.float_bytes / self.file_bytes:.1f} of the module's "
             f"{self.float_bytes:,} as 32-bit floats\n"
             f"  made of: {parts}, graph and header {self.file_bytes - sum(self.tensor_bytes.values()):,}\n"
             f"  {self.binary_layers} binary layers, {self.folded} of them behind a folded BatchNorm\n"
             f"  checked on {p.images} image(s): {p.accumulators:,} accumulators identical; of {p.bits:,} activation bits "
-            f"{p.ties} differ, all rounding ties; raw outputs within {p.output_error:.1e} standard deviations"
+            f"{p.ties} differ, all rounding ties; raw outputs within {p.output_error:.1e} standard deviations{pixels}"
         )
 
 
@@ -79,7 +80,8 @@ def _check_arguments(module: nn.Module, example: Tensor, classes: Sequence[str],
         raise ValueError(
             f"Expected `example` to be a float32 batch (N, C, H, W), but got {example.dtype} {tuple(example.shape)}."
         )
-    if isinstance(module, Detector | ImageClassifier) and (len(classes) != module.num_classes or resize is None):
+    model = isinstance(module, Detector | ImageClassifier | Segmenter)
+    if model and (len(classes) != module.num_classes or resize is None):
         raise ValueError(
             f"Expected `classes` to name the {module.num_classes} classes of a {type(module).__name__}, and `resize` to say "
             f"how pictures become its input, but got {classes!r} and {resize!r}. Cure: export(module, path, example=..., "
@@ -102,7 +104,7 @@ def export(
             mode and precision: a copy in eval mode and float32 is exported, the module is not changed.
         path: the file to write, MODEL.safetensors; written whole or not at all.
         example: (N, C, H, W) float32; a model's images are RGB in [0, 1].
-        classes: the names of its classes, for a detector or classifier of `bnn_tasks.models`.
+        classes: the names of its classes, for a detector, segmenter or classifier of `bnn_tasks.models`.
         resize: how images of any size become its input, for the same; other modules may do without.
 
     Returns:
@@ -127,6 +129,7 @@ def export(
         classes=tuple(classes),
         resize=None if resize is None else resize.to_dict(),
         probabilities=writer.probabilities,
+        class_map=writer.class_map,
     )
     target = Path(path)
     draft = target.with_name(target.name + ".unverified")

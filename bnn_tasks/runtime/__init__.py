@@ -5,6 +5,7 @@ from bnn_tasks.runtime.detection import Detections
 from bnn_tasks.runtime.format import ArtifactError
 from bnn_tasks.runtime.images import read_image
 from bnn_tasks.runtime.resize import Resize
+from bnn_tasks.runtime.segmentation import Segmentation
 from bnn_tasks.runtime.session import Session
 
-__all__ = ["ArtifactError", "Classification", "Detections", "Resize", "Session", "read_image"]
+__all__ = ["ArtifactError", "Classification", "Detections", "Resize", "Segmentation", "Session", "read_image"]

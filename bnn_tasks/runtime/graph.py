@@ -39,6 +39,7 @@ class Graph:
         classes: names; empty where there are none.
         resize: {"sizes": [[H, W], ...], "rule": str}, how images come to the input; None: any size, tensors only.
         probabilities: the value of a classifier's probabilities, made by a softmax node; None for no classifier.
+        class_map: the value of a segmenter's class map, made by an argmax node; None for no segmenter.
     """
 
     nodes: tuple[Node, ...]
@@ -49,13 +50,14 @@ class Graph:
     classes: tuple[str, ...] = ()
     resize: Mapping[str, Any] | None = None
     probabilities: str | None = None
+    class_map: str | None = None
 
     @property
     def results(self) -> tuple[str, ...]:
-        """The values that an image's result is made of: boxes, scores, labels, or probabilities; empty for a plain net."""
+        """The values that an image's result is made of: boxes, scores, labels; probabilities; a class map; or none."""
         if self.detections is not None:
             return tuple(self.detections[key] for key in ("boxes", "scores", "labels"))
-        return () if self.probabilities is None else (self.probabilities,)
+        return tuple(value for value in (self.probabilities, self.class_map) if value is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -78,8 +80,9 @@ class Graph:
             "classes": list(self.classes),
             "resize": None if self.resize is None else dict(self.resize),
         }
-        # A reader that knows no classifiers knows no such key: it goes on reading everything else.
-        return graph if self.probabilities is None else graph | {"probabilities": self.probabilities}
+        # A reader that knows no classifiers, or no segmenters, knows no such key: it goes on reading everything else.
+        optional = {"probabilities": self.probabilities, "class_map": self.class_map}
+        return graph | {key: value for key, value in optional.items() if value is not None}
 
 
 def leaves(outputs: Any) -> Iterator[str]:

@@ -141,6 +141,24 @@ class Boxes:
 
 
 @dataclass(frozen=True)
+class ClassMap:
+    """The class of every pixel, uint8 [H, W]."""
+
+    height: Side
+    width: Side
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape in memory."""
+        return known(self.height), known(self.width)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return known(self.height) * known(self.width)
+
+
+@dataclass(frozen=True)
 class _Found:
     """One value for each detection; how many there are, at most `limit`, depends on the image."""
 
@@ -167,4 +185,4 @@ class FoundLabels(_Found):
     """Int64 (n,), 0-based."""
 
 
-Kind = FloatMap | BitMap | PatchBits | Vector | BitVector | Boxes | FoundBoxes | FoundScores | FoundLabels
+Kind = FloatMap | BitMap | PatchBits | Vector | BitVector | Boxes | ClassMap | FoundBoxes | FoundScores | FoundLabels

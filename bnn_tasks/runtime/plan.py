@@ -139,7 +139,7 @@ def make_plan(graph: Graph, tensors: dict[str, np.ndarray], height: int, width: 
         made = [kinds[v] for v in node.outputs]
         work += OPS[node.op].cost([kinds[v] for v in node.inputs], made, node.attrs, node_tensors(node, tensors))
     live = peak = kinds[graph.input_name].nbytes
-    for step in schedule(graph, [*leaves(graph.outputs), *(graph.detections or {}).values()]):
+    for step in schedule(graph, [*leaves(graph.outputs), *graph.results]):
         live += sum(kinds[v].nbytes for v in step.node.outputs)
         peak = max(peak, live)
         live -= sum(kinds[v].nbytes for v in step.free)

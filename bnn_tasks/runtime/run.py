@@ -7,21 +7,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from bnn_tasks.runtime.captions import captioned
-from bnn_tasks.runtime.classification import Classification
-from bnn_tasks.runtime.detection import Detections
-from bnn_tasks.runtime.draw import draw_boxes
+from bnn_tasks.runtime import answers
 from bnn_tasks.runtime.images import ImageError, read_image
+from bnn_tasks.runtime.segmentation import Segmentation
 from bnn_tasks.runtime.session import Session
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
 
-TOP = 5  # classes that are listed for each picture
+MASKS = "masks"  # folder of a segmenter's masks, in the folder written to
 
 _log = logging.getLogger(__name__)
 
@@ -33,22 +29,25 @@ class RunReport:
     Attributes:
         out: the folder written to.
         images: pictures read and drawn.
-        detections: objects found, drawn or not; None for a classifier.
-        milliseconds: mean time an image, from decoded picture to boxes or probabilities.
+        kind: of the net, "detector", "segmenter" or "classifier".
+        detections: objects found, drawn or not; None for a net that is no detector.
+        milliseconds: mean time an image, from decoded picture to boxes, classes of its pixels, or probabilities.
         damaged: pictures left out, each with the reason.
     """
 
     out: Path
+    kind: str
     images: int = 0
     detections: int | None = None
     milliseconds: float = 0.0
     damaged: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        found = "classified" if self.detections is None else f"{self.detections} detection(s)"
+        found = {"detector": f"{self.detections} detection(s)", "segmenter": "segmented", "classifier": "classified"}
+        masks = f", masks in {self.out / MASKS}" if self.kind == "segmenter" else ""
         text = (
-            f"{self.images} image(s), {found}, {self.milliseconds:.1f} ms an image; "
-            f"pictures and predictions.json are in {self.out}"
+            f"{self.images} image(s), {found[self.kind]}, {self.milliseconds:.1f} ms an image; "
+            f"pictures and predictions.json are in {self.out}{masks}"
         )
         if self.damaged:
             text += f"\n{len(self.damaged)} file(s) left out:\n  " + "\n  ".join(self.damaged)
@@ -82,49 +81,37 @@ def find_images(paths: Sequence[str | os.PathLike[str]], out: Path | None = None
             raise ValueError(f"Expected a picture or a folder, but {str(path)!r} does not exist.")
 
 
-def _drawn_names(images: Sequence[tuple[Path, str]], out: Path) -> list[Path]:
-    """Where each picture is drawn: a PNG of its name, numbered where that is taken, never over an input."""
+def _drawn_names(images: Sequence[tuple[Path, str]], out: Path, masks: bool) -> list[Path]:
+    """Where each picture is drawn: a PNG of its name, numbered where that is taken, never over an input; nor is its mask."""
+
+    def written(picture: Path) -> list[Path]:
+        return [picture, out / MASKS / picture.name] if masks else [picture]
+
     inputs = {path.resolve() for path, _ in images}
     taken = set(inputs)
     names = []
     for path, _ in images:
-        drawn, count = out / f"{path.stem}.png", 1
-        if drawn.resolve() in inputs:
-            raise ValueError(
-                f"Expected to leave the pictures as they are, but {str(drawn)!r} is one. Cure: another --out."
-            )
-        while drawn.resolve() in taken:
+        picture, count = out / f"{path.stem}.png", 1
+        for file in written(picture):
+            if file.resolve() in inputs:
+                raise ValueError(
+                    f"Expected to leave the pictures as they are, but {str(file)!r} is one. Cure: another --out."
+                )
+        while any(file.resolve() in taken for file in written(picture)):
             count += 1
-            drawn = out / f"{path.stem}_{count}.png"
-        taken.add(drawn.resolve())
-        names.append(drawn)
+            picture = out / f"{path.stem}_{count}.png"
+        taken.update(file.resolve() for file in written(picture))
+        names.append(picture)
     return names
 
 
-def _detected(found: Detections, classes: Sequence[str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "category_id": label + 1,
-            "category": classes[label],
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "score": score,
-        }
-        for (x0, y0, x1, y1), score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist())
-    ]
-
-
-def _classified(found: Classification, classes: Sequence[str]) -> list[dict[str, Any]]:
-    best = [{"category": classes[k], "score": float(found.probabilities[k])} for k in found.top(TOP)]
-    return [{"category_id": found.label + 1, **best[0], "top5": best}]
-
-
-def _drawn(
-    image: np.ndarray, found: Detections | Classification, classes: Sequence[str], draw_from: float
-) -> np.ndarray:
-    if isinstance(found, Classification):
-        return captioned(image, [f"{classes[found.label]} {found.probabilities[found.label]:.0%}"])
-    shown = found.scores >= draw_from
-    return draw_boxes(image, found.boxes[shown], found.labels[shown], classes, found.scores[shown])
+def _kind(session: Session, model: str) -> str:
+    graph = session.graph
+    given = {"detector": graph.detections, "segmenter": graph.class_map, "classifier": graph.probabilities}
+    kinds = [kind for kind, value in given.items() if value is not None]
+    if session.resize is None or not kinds:
+        raise ValueError(f"Expected {model!r} to be a detector, segmenter or classifier, but it is none of these.")
+    return kinds[0]
 
 
 def run_folder(
@@ -133,33 +120,41 @@ def run_folder(
     out: str | os.PathLike[str],
     threads: int = 1,
     draw_from: float = 0.3,
+    window: float | None = None,
 ) -> RunReport:
-    """Detect objects in pictures, or classify them; write each picture with its boxes or label, and ``predictions.json``.
+    """Detect objects in pictures, segment or classify them; write each picture with the result, and ``predictions.json``.
 
-    ``predictions.json`` lists ``file_name`` (relative to the folder it was found in), ``image_id`` (1-based, in order),
-    ``category_id`` (1-based label), ``category`` (name) and ``score``: for every object found, with ``bbox`` (xywh in pixels
-    of the picture as EXIF turns it); of a classifier once for every picture, with ``top5`` (names and scores, falling).
+    ``predictions.json`` lists ``file_name`` (relative to the folder it was found in) and ``image_id`` (1-based, in order), then
+    of a detector for every object ``category_id`` (1-based label), ``category`` (name), ``score`` and ``bbox`` (xywh in pixels
+    of the picture as EXIF turns it); of a classifier once for every picture the same without ``bbox``, with ``top5`` (names and
+    scores, falling); of a segmenter once for every picture ``mask`` (its file) and ``shares`` (of the pixels, by class name).
+    A mask is a PNG of the picture's size whose palette index is the class.
 
     Args:
-        model: an artifact of a detector or a classifier.
+        model: an artifact of a detector, a segmenter or a classifier.
         paths: pictures and folders of pictures.
         out: folder to write to; made if it is missing.
         threads: of the kernels.
         draw_from: detections of a lower score are listed but not drawn, in [0, 1].
+        window: of a segmenter, share by which windows of the input's size overlap, in [0, 1), in which pictures that are larger
+            are segmented at their own scale; None resizes each picture to the input.
 
     Raises:
         ArtifactError: `model` is damaged.
-        ValueError: `model` is neither a detector nor a classifier, there is nothing to read, a picture would be drawn over, or
-            `draw_from` is out of range.
+        ValueError: `model` is none of the three, there is nothing to read, a picture would be drawn over, or `draw_from` or
+            `window` is out of range or not for this net.
     """
     if not 0 <= draw_from <= 1:
         raise ValueError(f"Expected the score to draw from to be in [0, 1], but got {draw_from}.")
     session = Session(model, threads=threads)
-    if session.resize is None or not session.graph.results:
-        raise ValueError(f"Expected {os.fspath(model)!r} to be a detector or a classifier, but it is neither.")
-    report = RunReport(Path(out), detections=None if session.graph.detections is None else 0)
+    report = RunReport(Path(out), _kind(session, os.fspath(model)))
+    report.detections = 0 if report.kind == "detector" else None
+    if window is not None and (report.kind != "segmenter" or not 0 <= window < 1):
+        raise ValueError(
+            f"Expected --window to be an overlap in [0, 1) for a segmenter, but got {window} for a {report.kind}."
+        )
     images = list(find_images(paths, report.out))
-    drawn_names = _drawn_names(images, report.out)
+    names = _drawn_names(images, report.out, report.kind == "segmenter")
     report.out.mkdir(parents=True, exist_ok=True)
     session.warm_up()
     predictions: list[dict[str, object]] = []
@@ -172,14 +167,20 @@ def run_folder(
             report.damaged.append(str(error))
             continue
         start = time.perf_counter()
-        (found,) = session([image])
+        found = session([image])[0] if window is None else session.segment_windows(image, window)
         seconds += time.perf_counter() - start
         report.images += 1
-        rows = (_classified if isinstance(found, Classification) else _detected)(found, session.classes)
-        predictions += [{"image_id": index, "file_name": name, **row} for row in rows]
+        picture = names[index - 1]
+        head: dict[str, object] = {"image_id": index, "file_name": name}
+        if isinstance(found, Segmentation):
+            (report.out / MASKS).mkdir(exist_ok=True)
+            answers.mask_picture(found.classes).save(report.out / MASKS / picture.name)
+            head["mask"] = f"{MASKS}/{picture.name}"
+        listed = answers.rows(found, session.classes)
+        predictions += [{**head, **row} for row in listed]
         if report.detections is not None:
-            report.detections += len(rows)
-        Image.fromarray(_drawn(image, found, session.classes, draw_from)).save(drawn_names[index - 1])
+            report.detections += len(listed)
+        Image.fromarray(answers.drawn(image, found, session.classes, draw_from)).save(picture)
     if not report.images:
         raise ValueError("Expected at least one readable picture, but got none:\n  " + "\n  ".join(report.damaged))
     report.milliseconds = 1e3 * seconds / report.images

@@ -29,8 +29,9 @@ def read_graph(values: Any) -> Graph:
     Raises:
         GraphError: naming the node and the key.
     """
-    keys = ("input", "nodes", "outputs", "detections", "classes", "resize", "probabilities")
-    _keys(values, keys, "the graph", frozenset({"probabilities"}))
+    optional = frozenset({"probabilities", "class_map"})
+    keys = ("input", "nodes", "outputs", "detections", "classes", "resize", "probabilities", "class_map")
+    _keys(values, keys, "the graph", optional)
     _keys(values["input"], ("name", "channels"), "`input`")
     channels = values["input"]["channels"]
     if type(channels) is not int or not 1 <= channels <= MAX_INPUT_CHANNELS:
@@ -54,10 +55,16 @@ def read_graph(values: Any) -> Graph:
         classes=tuple(read_name(c, "a class") for c in _list(values["classes"], "`classes`", None)),
         resize=values["resize"],
         probabilities=values.get("probabilities"),
+        class_map=values.get("class_map"),
     )
     _check_resize(graph.resize)
     _check_detections(graph)
-    _check_probabilities(graph)
+    _check_one_value(graph, "probabilities", graph.probabilities, "a softmax node", "softmax")
+    _check_one_value(graph, "class_map", graph.class_map, "an argmax node", "argmax")
+    results = {"detections": graph.detections, "probabilities": graph.probabilities, "class_map": graph.class_map}
+    given = [f"`{key}`" for key, value in results.items() if value is not None]
+    if len(given) > 1:
+        raise GraphError(f"Expected a graph to have one kind of result, but it has {' and '.join(given)}.")
     return graph
 
 
@@ -178,18 +185,14 @@ def _check_detections(graph: Graph) -> None:
         raise GraphError("Expected a graph with `detections` to have `resize` and 1 (grey) or 3 (RGB) input channels.")
 
 
-def _check_probabilities(graph: Graph) -> None:
-    """The value comes from a softmax node, in a graph that takes images and has names for its classes."""
-    if graph.probabilities is None:
+def _check_one_value(graph: Graph, key: str, given: Any, maker: str, op: str) -> None:
+    """The value comes from its maker, a node of `op`, in a graph that takes images and has names for its classes."""
+    if given is None:
         return
-    if graph.detections is not None:
-        raise GraphError("Expected a graph to have `detections` or `probabilities`, but it has both.")
-    value = read_name(graph.probabilities, "`probabilities`")
-    if not any(node.op == "softmax" and node.outputs == (value,) for node in graph.nodes):
-        raise _refuse("`probabilities`", "the output of a softmax node", value)
+    value = read_name(given, f"`{key}`")
+    if not any(node.op == op and node.outputs == (value,) for node in graph.nodes):
+        raise _refuse(f"`{key}`", f"the output of {maker}", value)
     if not graph.classes:
-        raise GraphError("Expected `classes` to name the classes of `probabilities`, but got none.")
+        raise GraphError(f"Expected `classes` to name the classes of `{key}`, but got none.")
     if graph.resize is None or graph.channels not in (1, 3):
-        raise GraphError(
-            "Expected a graph with `probabilities` to have `resize` and 1 (grey) or 3 (RGB) input channels."
-        )
+        raise GraphError(f"Expected a graph with `{key}` to have `resize` and 1 (grey) or 3 (RGB) input channels.")

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bnn_tasks.runtime.classification import Classification
-from bnn_tasks.runtime.detection import Detections
 from bnn_tasks.runtime.engine import Engine
-from bnn_tasks.runtime.errors import ArtifactError
+from bnn_tasks.runtime.errors import ArtifactError, GraphError
 from bnn_tasks.runtime.format import load
 from bnn_tasks.runtime.graph import Node, leaves
 from bnn_tasks.runtime.images import to_channels
@@ -17,6 +15,9 @@ from bnn_tasks.runtime.layouts import public_shape, to_public
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.plan import Plan
 from bnn_tasks.runtime.resize import Resize
+from bnn_tasks.runtime.results import check_results, result_of, scores_of
+from bnn_tasks.runtime.segmentation import Segmentation
+from bnn_tasks.runtime.sliding import segment
 
 
 class Session:
@@ -46,21 +47,15 @@ class Session:
         self.graph, tensors = load(path)
         self.engine = Engine(self.path, self.graph, tensors, threads)
         self.outputs = tuple(dict.fromkeys(leaves(self.graph.outputs)))
-        self._check_classes()
+        try:
+            if self.resize is not None:
+                check_results(self.graph, self.resize, self.plan)
+        except GraphError as error:
+            raise ArtifactError(f"{self.path}: {error}") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as what opens it anew: another process has threads and memory of its own."""
         return Session, (self.path, self.threads)
-
-    def _check_classes(self) -> None:
-        """Every probability has a name; the schema cannot know how many there are."""
-        value, resize = self.graph.probabilities, self.resize
-        if value is not None and resize is not None:
-            (count,) = public_shape(self.plan(*resize.sizes[0]).kinds[value])
-            if count != len(self.classes):
-                raise ArtifactError(
-                    f"{self.path}: Expected `classes` to name the {count} classes of `{value}`, but got {len(self.classes)}."
-                )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -98,20 +93,23 @@ class Session:
         return self.engine.plan(height, width)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Any]:
-        """Detect or classify: resize, network, decode, back to image pixels.
+        """Detect, segment or classify: resize, network, decode, back to image pixels.
 
         Args:
             images: (height, width, 3) uint8 RGB each, any sizes; a net of one input channel sees their luma.
 
         Returns:
-            For each image `Detections`, boxes in its own pixels, clipped to it; of a classifier, `Classification`.
+            For each image `Detections`, boxes in its own pixels, clipped to it; of a segmenter `Segmentation`, classes of its
+            own pixels; of a classifier `Classification`.
 
         Raises:
-            ValueError: the artifact is neither a detector nor a classifier, or an image is not HWC uint8 RGB.
+            ValueError: the artifact is none of these, or an image is not HWC uint8 RGB.
         """
         resize = self.resize
         if not self.graph.results or resize is None:
-            raise ValueError(f"{self.path}: Expected a detector or a classifier, but it is neither; use `forward`.")
+            raise ValueError(
+                f"{self.path}: Expected a detector, segmenter or classifier, but it is none of these; use `forward`."
+            )
         images = list(images)  # an iterator is read once
         for index, image in enumerate(images):
             _check_image(index, image)
@@ -119,13 +117,39 @@ class Session:
         for image in images:
             canvas, placement = resize.fit(image)
             values = self.engine.run(to_channels(canvas, self.graph.channels), self.graph.results)
-            results = [values[name] for name in self.graph.results]
-            if self.graph.detections is None:
-                found.append(Classification(results[0]))
-            else:
-                boxes, scores, labels = results
-                found.append(Detections(placement.to_image(boxes), scores, labels))
+            found.append(result_of(self.graph, [values[name] for name in self.graph.results], placement))
         return found
+
+    def segment_windows(self, image: np.ndarray, overlap: float = 0.25) -> Segmentation:
+        """Segment a picture at its own scale, in overlapping windows of the input size.
+
+        A pixel's class is the argmax of the mean of the windows' probabilities, the softmax of the scores at the input's
+        size. A picture that is no larger than one window is segmented as by a call: resized to the window.
+
+        Args:
+            image: (height, width, 3) uint8 RGB; windows are of the declared size whose aspect ratio is nearest to its.
+            overlap: share of a window's side that neighbours overlap by at least, in [0, 1).
+
+        Returns:
+            Classes of the image's own pixels.
+
+        Raises:
+            ValueError: the artifact is no segmenter, the image is not HWC uint8 RGB or too large, or `overlap` is out of range.
+        """
+        resize = self.resize
+        if self.graph.class_map is None or resize is None:
+            raise ValueError(f"{self.path}: Expected a segmenter, but it is none. Cure: call the session on the image.")
+        _check_image(0, image)
+        size, scores = resize.bucket(*image.shape[:2]), scores_of(self.graph)
+        if image.shape[0] <= size[0] and image.shape[1] <= size[1]:
+            found: Segmentation = self([image])[0]
+            return found
+
+        def run(canvas: np.ndarray) -> np.ndarray:
+            made: np.ndarray = self.engine.run(to_channels(canvas, self.graph.channels), [scores])[scores]
+            return made
+
+        return Segmentation(segment(image, resize, size, float(overlap), run))
 
     def forward(self, x: np.ndarray) -> Any:
         """The network's raw outputs, nested as the module returned them.
@@ -153,6 +177,24 @@ class Session:
                 array[index] = to_public(values[name], kinds[name])
         return _nest(self.graph.outputs, stacked)
 
+    def class_map(self, x: np.ndarray) -> np.ndarray:
+        """A segmenter's classes of one input, as a call would find them on the canvas.
+
+        Args:
+            x: (C, H, W) float32, RGB in [0, 1] for models.
+
+        Returns:
+            (H, W) uint8.
+
+        Raises:
+            ValueError: the artifact is no segmenter; else as `forward`.
+        """
+        if self.graph.class_map is None:
+            raise ValueError(f"{self.path}: Expected a segmenter, but it is none. Cure: `forward`.")
+        self._check_input(x)
+        made: np.ndarray = self.engine.run(x.transpose(1, 2, 0), [self.graph.class_map])[self.graph.class_map]
+        return made
+
     def values(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Every value of the graph for one image, the input included; for verification.
 
@@ -160,17 +202,21 @@ class Session:
             x: (C, H, W) float32.
 
         Returns:
-            Value name to array: float32 (C, H, W) maps and (C,) vectors, bits the same as int8 ±1, boxes (M, 4).
+            Value name to array: float32 (C, H, W) maps and (C,) vectors, bits the same as int8 ±1, boxes (M, 4), a
+            class map uint8 (H, W).
 
         Raises:
             ValueError: as `forward`.
         """
-        if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 3 or x.shape[0] != self.graph.channels:
-            raise ValueError(f"Expected `x` to be a float32 array of shape ({self.graph.channels}, H, W).")
+        self._check_input(x)
         kinds = self.plan(*x.shape[1:]).kinds
         everything = [self.graph.input_name, *(value for node in self.nodes for value in node.outputs)]
         values = self.engine.run(x.transpose(1, 2, 0), everything)
         return {name: to_public(value, kinds[name]) for name, value in values.items()}
+
+    def _check_input(self, x: Any) -> None:
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 3 or x.shape[0] != self.graph.channels:
+            raise ValueError(f"Expected `x` to be a float32 array of shape ({self.graph.channels}, H, W).")
 
     def accumulate(self, node_name: str, signs: np.ndarray) -> np.ndarray:
         """Raw accumulators Σ w·a of one binary layer.

@@ -21,7 +21,7 @@ from bnn_tasks.backbones import (
 from bnn_tasks.binary import BinaryConv2d, RPReLU
 from bnn_tasks.export import ExportError, export
 from bnn_tasks.export.layers import MODULES
-from bnn_tasks.models import L2Norm, Normalize, PercentileClip, ResizeLike
+from bnn_tasks.models import BilinearLike, L2Norm, Normalize, PercentileClip, ResizeLike
 from bnn_tasks.models.single_value_norm import SingleValueBatchNorm2d
 from bnn_tasks.runtime import Session
 
@@ -38,9 +38,9 @@ class Function(nn.Module):
 
 
 class Resized(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, resize: nn.Module) -> None:
         super().__init__()
-        self.pool, self.resize = nn.MaxPool2d(3, 2), ResizeLike()
+        self.pool, self.resize = nn.MaxPool2d(3, 2), resize
 
     def forward(self, x: Tensor) -> Tensor:
         return self.resize(self.pool(x), x)
@@ -133,7 +133,8 @@ LAYERS = [
     Branches(randomised(BranchSum(2)), 2),
     Branches(randomised(SoftGate()), 2),
     Twice(BranchMean(2)),
-    Resized(),
+    Resized(ResizeLike()),
+    Resized(BilinearLike()),
 ]
 FUNCTIONS = {
     "F.relu": F.relu,

@@ -13,7 +13,8 @@ from bnn_tasks.runtime.ops import OPS
 
 
 def open_ours(net: Net, threads: int, options: Mapping[str, Any]) -> Contender:
-    """A session: `forward` on a tensor, a call on a picture for a detector, or the kernels alone for a single layer.
+    """A session: `forward` on a tensor, of a segmenter its class map, a call on a picture for a detector, or the kernels alone
+    for a single layer.
 
     Args:
         net: its material is ready.
@@ -27,6 +28,8 @@ def open_ours(net: Net, threads: int, options: Mapping[str, Any]) -> Contender:
     if net.detector:
         return Contender(lambda index: session([examples[index]]), list)
     fed = [np.ascontiguousarray(to_float(x).transpose(2, 0, 1)[None]) for x in examples]
+    if session.graph.class_map is not None:
+        return Contender(lambda index: session.class_map(fed[index][0]), list)
     return Contender(lambda index: session.forward(fed[index]), list)
 
 

@@ -3,6 +3,7 @@
 from bnn_tasks.runtime.ops.base import Op
 from bnn_tasks.runtime.ops.binary import BinaryConv2d, BinaryLinear
 from bnn_tasks.runtime.ops.boxes import Anchors, DecodeBoxes, Nms, NmsSoftmax
+from bnn_tasks.runtime.ops.class_map import Argmax
 from bnn_tasks.runtime.ops.combining import Add, ChannelGroupMean, Multiply, ScaleMap, WeightedSum
 from bnn_tasks.runtime.ops.convolution import Conv2d, Linear
 from bnn_tasks.runtime.ops.elementwise import Hardtanh, Normalize, PRelu, Relu, ScaleShift, Sigmoid
@@ -12,6 +13,7 @@ from bnn_tasks.runtime.ops.patches import BinaryPatches, ResidualSign, WindowMea
 from bnn_tasks.runtime.ops.pooling import AvgPool2d, GlobalAvgPool, MaxPool2d
 from bnn_tasks.runtime.ops.real_input import BinaryWeightConv2d, BinaryWeightLinear
 from bnn_tasks.runtime.ops.regions import Proposals, RoiAlign
+from bnn_tasks.runtime.ops.resize_bilinear import ResizeBilinear
 from bnn_tasks.runtime.ops.shape import Concat, Flatten, ResizeNearest
 from bnn_tasks.runtime.ops.sign import Ones, Sign
 from bnn_tasks.runtime.ops.softmax import Softmax
@@ -43,6 +45,7 @@ OPS: dict[str, Op] = {
     "global_avg_pool": GlobalAvgPool(),
     "flatten": Flatten(),
     "resize_nearest": ResizeNearest(),
+    "resize_bilinear": ResizeBilinear(),
     "concat": Concat(),
     "sigmoid": Sigmoid(),
     "l2_norm": L2Norm(),
@@ -54,4 +57,5 @@ OPS: dict[str, Op] = {
     "nms": Nms(),
     "nms_softmax": NmsSoftmax(),
     "softmax": Softmax(),
+    "argmax": Argmax(),
 }

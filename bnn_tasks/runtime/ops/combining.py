@@ -110,7 +110,7 @@ class ScaleMap(Op):
 
 
 class ChannelGroupMean(Op):
-    """y_c = (1/r) Σ_{j<r} x_{j·C + c}: the mean of r blocks of C = `channels` channels each."""
+    """y_c = (Σ_{j<r} x_{j·C + c}) / r: the mean of r blocks of C = `channels` channels each, added one after the other."""
 
     attrs: ClassVar = {"channels": COUNT}
 
@@ -123,8 +123,11 @@ class ChannelGroupMean(Op):
 
     def run(self, inputs: list[np.ndarray], attrs: Attrs, prepared: Any, context: Context) -> list[np.ndarray]:
         """Average."""
-        x = inputs[0]
-        return [x.reshape(*x.shape[:2], -1, attrs["channels"]).mean(axis=2, dtype=np.float32)]
+        x, channels = inputs[0], attrs["channels"]
+        y = x[..., :channels].copy()
+        for start in range(channels, x.shape[2], channels):
+            y += x[..., start : start + channels]
+        return [y / np.float32(x.shape[2] // channels)]
 
     def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
         """Reads."""

@@ -14,7 +14,7 @@ from bnn_tasks.runtime.program.encode import Encoded, Encoder
 from bnn_tasks.runtime.program.fuse import Fuser
 from bnn_tasks.runtime.program.memory import place_values, round_up
 from bnn_tasks.runtime.program.program import Lone, Program, Run
-from bnn_tasks.runtime.program.steps import FIXED, AnyStep, BitPoolStep, FusedStep, LoneNode
+from bnn_tasks.runtime.program.steps import FIXED, AnyStep, FusedStep, LoneNode, RowStep
 from bnn_tasks.runtime.program.store import Store
 from bnn_tasks.runtime.program.table import InArena, Table
 from bnn_tasks.runtime.simd import record as r
@@ -51,7 +51,7 @@ def compile_program(
     stored, places = places.keys(), places | aliased
     table = Table(r.CELLS)
     rows: list[Encoded | None] = [None]
-    labels: list[FusedStep | BitPoolStep | None] = [None]
+    labels: list[RowStep | None] = [None]
     items: list[Run | Lone] = [Run(0, 1)]
     gathered = 0
     encoder = Encoder(tensors, kinds, places, store, threads)
@@ -96,7 +96,8 @@ def _places(
     native: set[str] = {image}
     for index, step in enumerate(steps, start=1):
         for value in step.writes:
-            births[value] = deaths[value] = index
+            deaths[value] = index
+            births.setdefault(value, index)  # of joined maps several steps write one value
         for value in step.reads:
             deaths[value] = max(deaths[value], index)
         if not isinstance(step, LoneNode):

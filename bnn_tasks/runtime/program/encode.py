@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bnn_tasks.runtime.graph import Node
-from bnn_tasks.runtime.kinds import WORD, Kind, words
+from bnn_tasks.runtime.kinds import WORD, ClassMap, Kind, words
+from bnn_tasks.runtime.ops.resize_bilinear import neighbours
 from bnn_tasks.runtime.ops.shape import nearest
 from bnn_tasks.runtime.plan import node_tensors
 from bnn_tasks.runtime.program import borders
@@ -22,11 +23,12 @@ from bnn_tasks.runtime.program.layers import (
 )
 from bnn_tasks.runtime.program.layout import Layout
 from bnn_tasks.runtime.program.memory import round_up
-from bnn_tasks.runtime.program.steps import BitPoolStep, FusedStep, extent
+from bnn_tasks.runtime.program.steps import BitPoolStep, ClassMapStep, FusedStep, JoinStep, RowStep, extent
 from bnn_tasks.runtime.program.store import Store
-from bnn_tasks.runtime.program.table import Cell, Table
+from bnn_tasks.runtime.program.table import Cell, InArena, Table
 from bnn_tasks.runtime.program.tiling import share_blocks
 from bnn_tasks.runtime.simd import record as r
+from bnn_tasks.runtime.simd.ir import LANES
 
 KINDS = {
     "conv2d": r.FLOAT,
@@ -39,6 +41,8 @@ KINDS = {
     "avg_pool2d": r.AVG_POOL,
     "global_avg_pool": r.GLOBAL_POOL,
     "resize_nearest": r.RESIZE,
+    "resize_bilinear": r.BILINEAR,
+    "channel_group_mean": r.LOAD,
 }
 
 ASIDE_BYTES = 1 << 18  # a quarter of a level-2 cache
@@ -81,10 +85,14 @@ class Encoder:
     store: Store
     threads: int
 
-    def encode(self, step: FusedStep | BitPoolStep) -> Encoded:
+    def encode(self, step: RowStep) -> Encoded:
         """The step in rows."""
         if isinstance(step, BitPoolStep):
             return self._bit_pool(step)
+        if isinstance(step, ClassMapStep):
+            return self._class_map(step)
+        if isinstance(step, JoinStep):
+            return self._join(step)
         if step.source is not None:
             return self._blocks(step, r.LOAD, step.source, None)
         root = step.nodes[0]
@@ -116,6 +124,35 @@ class Encoder:
         }
         cells |= Windows.of(step.pool, (height, width)).cells()
         return Encoded(cells, Table(r.BLOCK_CELLS), Table(r.PASS_CELLS), 0)
+
+    def _class_map(self, step: ClassMapStep) -> Encoded:
+        channels, height, width = extent(self.kinds[step.source])
+        (value,) = step.argmax.outputs
+        made = self.kinds[value]
+        assert isinstance(made, ClassMap)
+        rows, columns = made.shape
+        cells: dict[int, Cell] = {
+            r.KIND: r.CLASS_MAP,
+            r.POSITIONS: rows * columns,
+            r.WIDTH: columns,
+            r.CHANNELS: channels,
+            r.PIXEL: 4 * channels,
+            r.X: self.places[step.source],
+            r.IN_WIDTH: width,
+            r.OUT: self.places[value],
+        }
+        units = round_up(columns, LANES)
+        cells |= _bilinear((height, width), (rows, columns))
+        return Encoded(cells, Table(r.BLOCK_CELLS), Table(r.PASS_CELLS), 2 * channels * 4 * units + units)
+
+    def _join(self, step: JoinStep) -> Encoded:
+        encoded = self._blocks(FusedStep(step.source), r.LOAD, step.source, None)
+        (value,) = step.concat.outputs
+        whole = self.places[value]
+        assert isinstance(whole, InArena)
+        encoded.passes.add([r.WRITE, InArena(whole.offset + 4 * step.channel), 4 * extent(self.kinds[value])[0]])
+        encoded.cells[r.PASS_COUNT] = len(encoded.passes)
+        return encoded
 
     def _pooled(self, inner: Encoded, outer: Encoded, pool: Node, value: str) -> Encoded:
         """A pool over rows that lie in scratch: as many at once as keep to `ASIDE_BYTES`."""
@@ -170,6 +207,10 @@ class Encoder:
             cells |= Windows.of(root, (height, width)).cells()
             if root.op == "resize_nearest":
                 cells |= {r.ROWS: nearest(made[1], height), r.COLUMNS: nearest(made[2], width)}
+            if root.op == "resize_bilinear":
+                cells |= _bilinear((height, width), made[1:])
+            if root.op == "channel_group_mean":
+                epilogue.group_mean(source, channels)
             cells[r.DIVISOR] = int(root.attrs.get("count_include_pad", False))
         self._events(step, root, epilogue)
         if aside:
@@ -215,3 +256,9 @@ class Encoder:
             elif node is not root:
                 assert node is not None
                 epilogue.node(node)
+
+
+def _bilinear(source: tuple[int, int], size: tuple[int, int]) -> dict[int, Cell]:
+    """Neighbours and weights of every row and column, from one (height, width) to another."""
+    (rows, down), (columns, across) = (neighbours(size[i], source[i]) for i in (0, 1))
+    return {r.ROWS: rows, r.COLUMNS: columns, r.ROW_WEIGHTS: down, r.COLUMN_WEIGHTS: across}

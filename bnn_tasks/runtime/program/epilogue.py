@@ -13,7 +13,7 @@ from bnn_tasks.runtime.program.layout import Layout
 from bnn_tasks.runtime.program.merge import Pass, merged
 from bnn_tasks.runtime.program.steps import FusedStep, extent
 from bnn_tasks.runtime.program.store import Store
-from bnn_tasks.runtime.program.table import Cell, Table
+from bnn_tasks.runtime.program.table import Cell, InArena, Table
 from bnn_tasks.runtime.simd import record as r
 
 NO_THRESHOLD = np.iinfo(np.int32).max  # no sum reaches it
@@ -88,6 +88,19 @@ class Epilogue:
             self._pass(r.ADD_MAP, self.places[value], self.pixel, self._constant(1))
         if "bias" in tensors:
             self._pass(r.SHIFT, self._lanes(tensors["bias"]))
+
+    def group_mean(self, source: str, channels: int) -> None:
+        """The mean of the blocks of channels of a map, of which the first is loaded.
+
+        Args:
+            source: the map.
+            channels: of it.
+        """
+        first = self.places[source]
+        assert isinstance(first, InArena)
+        for start in range(self.layout.channels, channels, self.layout.channels):
+            self._pass(r.ADD_MAP, InArena(first.offset + 4 * start), 4 * channels, self._constant(1))
+        self._pass(r.NORMALIZE, self._constant(0), self._constant(channels // self.layout.channels))
 
     def write(self, value: str) -> None:
         """The block's values to their map."""

@@ -8,7 +8,16 @@ from bnn_tasks.runtime.graph import Graph, Node
 from bnn_tasks.runtime.kinds import WORD, BitMap, FloatMap, Kind, Vector
 from bnn_tasks.runtime.plan import node_tensors, schedule
 from bnn_tasks.runtime.program.layers import Windows, block_groups, is_depthwise, kernel_of
-from bnn_tasks.runtime.program.steps import FIXED, AnyStep, BitPoolStep, FusedStep, LoneNode, extent
+from bnn_tasks.runtime.program.steps import (
+    FIXED,
+    AnyStep,
+    BitPoolStep,
+    ClassMapStep,
+    FusedStep,
+    JoinStep,
+    LoneNode,
+    extent,
+)
 from bnn_tasks.runtime.program.tiling import POSITIONS
 from bnn_tasks.runtime.simd import record as r
 from bnn_tasks.runtime.simd.ir import LANES
@@ -16,7 +25,8 @@ from bnn_tasks.runtime.simd.ir import LANES
 LAYERS = frozenset(
     {"conv2d", "linear", "binary_conv2d", "binary_linear", "binary_weight_conv2d", "binary_weight_linear"}
 )
-ROOTS = LAYERS | {"max_pool2d", "avg_pool2d", "global_avg_pool", "resize_nearest"}
+RESIZES = frozenset({"resize_nearest", "resize_bilinear"})  # of a second input they need the size alone
+ROOTS = LAYERS | RESIZES | {"max_pool2d", "avg_pool2d", "global_avg_pool", "channel_group_mean"}
 CHANNELWISE = frozenset({"normalize", "scale_shift", "relu", "hardtanh", "prelu"})
 JOINING = frozenset({"add", "multiply", "scale_map", "weighted_sum"})
 ALIASES = frozenset({"flatten"})
@@ -24,6 +34,7 @@ MONOTONE = frozenset({"scale_shift", "hardtanh", "relu"})  # in every channel, r
 POOLS = frozenset({"max_pool2d", "avg_pool2d"})
 BORDER_CELLS = 1 << 24  # of the table of what accumulators start from; a 7 × 7 kernel has 225 rows at most
 GATHERED_BYTES = 1 << 26  # of a chunk's windows
+MEAN_GROUPS = 64  # each is a pass
 POOLED_BYTES = 1 << 19  # a smaller map stays in a core's level-2 cache
 
 
@@ -47,8 +58,8 @@ def has_kernel(node: Node, tensors: Mapping[str, np.ndarray], source: Kind, made
     windows = Windows.of(node, (in_height, in_width), kernel_of(node, tensors))
     if windows.padding == (0, 0) or is_depthwise(node, tensors):  # nothing is gathered
         return True
-    rows, columns = windows.reach(min(height, max(1, POSITIONS // width)), min(width, POSITIONS))
-    if rows * columns * (source.nbytes // (in_height * in_width)) > GATHERED_BYTES:
+    pixels = windows.gathered(min(height, max(1, POSITIONS // width)), min(width, POSITIONS))
+    if pixels * (source.nbytes // (in_height * in_width)) > GATHERED_BYTES:
         return False
     kh, kw = windows.kernel
     borders = min(height, 2 * kh + 1) * min(width, 2 * kw + 1)
@@ -98,18 +109,25 @@ class Fuser:
         for node in self._nodes:
             if node.name in self._taken or self._is_alias(node):
                 continue
+            if node.op == "concat":
+                made += self._join(node)
+                self._ready.update(node.outputs)
+                continue
             for step in (self._start(node), *self._bit_pools):
                 self._ready.update(step.writes)
                 made.append(step)
             self._bit_pools = []
         return made
 
-    def _start(self, node: Node) -> FusedStep | LoneNode:
+    def _start(self, node: Node) -> AnyStep:
         source = self.resolve(node.inputs[0]) if node.inputs else ""
         if node.op == "max_pool2d" and (chain := self._to_sign(node, 1)):
             step = FusedStep(source)
             self._pool_signs(step, node, chain, source)
             return step
+        if node.op == "resize_bilinear" and (reader := self._only_argmax(node)):
+            self._taken |= {node.name, reader.name}
+            return ClassMapStep(source, node, reader)
         if node.op in ROOTS and self._can_be_root(node):
             step = FusedStep(None)
             self._take(step, node, "node")
@@ -133,16 +151,29 @@ class Fuser:
 
     def _take(self, step: FusedStep, node: Node, event: str, value: str | None = None) -> None:
         self._taken.add(node.name)
-        read = map(self.resolve, node.inputs)
+        read = map(self.resolve, node.inputs[:1] if node.op in RESIZES else node.inputs)
         step.others[node.name] = [v for v in read if event == "pool" or v != value]
         step.nodes.append(node)
         step.events.append((event, node, node.outputs[0]))
+
+    def _join(self, node: Node) -> list[JoinStep]:
+        sources = [self.resolve(value) for value in node.inputs]
+        counts = [extent(self.kinds[value])[0] for value in sources]
+        return [JoinStep(value, node, sum(counts[:index])) for index, value in enumerate(sources)]
+
+    def _only_argmax(self, node: Node) -> Node | None:
+        """The argmax that is all that reads a node's value."""
+        users = self._users.get(node.outputs[0], [])
+        alone = len(users) == 1 and users[0].op == "argmax" and node.outputs[0] not in self.wanted
+        return users[0] if alone else None
 
     def _groups(self, node: Node) -> int:
         return block_groups(node, node_tensors(node, self.tensors)) if node.op in LAYERS else 1
 
     def _can_be_root(self, node: Node) -> bool:
-        """Everything but thresholds whose bits do not fall on whole units, and layers without a kernel."""
+        """Everything but means of very many groups, thresholds whose bits do not fall on whole units, odd layers."""
+        if node.op == "channel_group_mean":
+            return extent(self.kinds[node.inputs[0]])[0] <= MEAN_GROUPS * int(node.attrs["channels"])
         if node.op not in LAYERS:
             return True
         channels = self.tensors[node.tensors["weight"]].shape[0]

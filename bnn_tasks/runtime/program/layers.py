@@ -56,6 +56,12 @@ class Windows:
         )
         return height, width
 
+    def gathered(self, rows: int, columns: int) -> int:
+        """Input pixels that are gathered for some output rows and columns: rows between those of dilated taps are left out."""
+        span = (rows - 1) * self.stride[0] + 1
+        height = (self.kernel[0] - 1) * min(self.dilation[0], span) + span
+        return height * self.reach(1, columns)[1]
+
 
 @dataclass(frozen=True)
 class EncodedLayer:
@@ -170,8 +176,7 @@ def _gathered(windows: Windows, layout: Layout, pixel: int) -> tuple[int, bool]:
     chunk, pieces, _ = layout.chunks
 
     def size(rows: int, columns: int) -> int:
-        height, width = windows.reach(rows, columns)
-        return height * width * pixel
+        return windows.gathered(rows, columns) * pixel
 
     everything = size(layout.positions // layout.width, layout.width)
     if not pieces and everything <= AT_ONCE_BYTES:

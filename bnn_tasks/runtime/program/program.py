@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnn_tasks.runtime.graph import Node
-from bnn_tasks.runtime.kinds import BitMap, BitVector, Kind, PatchBits
+from bnn_tasks.runtime.kinds import BitMap, BitVector, ClassMap, Kind, PatchBits
 from bnn_tasks.runtime.program.encode import Encoded
-from bnn_tasks.runtime.program.steps import FIXED, BitPoolStep, FusedStep
+from bnn_tasks.runtime.program.steps import FIXED, RowStep
 from bnn_tasks.runtime.program.table import InArena, Table
 from bnn_tasks.runtime.simd import record as r
 
-DTYPES = {BitMap: np.uint64, PatchBits: np.uint64, BitVector: np.uint64}
+DTYPES = {BitMap: np.uint64, PatchBits: np.uint64, BitVector: np.uint64, ClassMap: np.uint8}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Program:
     scratch: int
     scratch_bytes: int
     steps: Table
-    labels: list[FusedStep | BitPoolStep | None]
+    labels: list[RowStep | None]
     rows: list[Encoded | None]
     constants: dict[str, list[np.ndarray]] = field(default_factory=dict)
     _bound: tuple[int, np.ndarray, list[np.ndarray]] | None = None

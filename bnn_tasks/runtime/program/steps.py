@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnn_tasks.runtime.graph import Node
-from bnn_tasks.runtime.kinds import BitMap, BitVector, Boxes, FloatMap, Kind, PatchBits, Vector, known
+from bnn_tasks.runtime.kinds import BitMap, BitVector, Boxes, ClassMap, FloatMap, Kind, PatchBits, Vector, known
 
-FIXED = FloatMap | BitMap | PatchBits | Vector | BitVector | Boxes  # kinds whose size the input's gives
+FIXED = FloatMap | BitMap | PatchBits | Vector | BitVector | Boxes | ClassMap  # kinds whose size the input's gives
 
 # "node": an operation on the blocks; "pool": on their rows, kept aside. To memory: "write" a value, "sums" as integers,
 # "pack" its signs, a layer's "threshold" bits.
@@ -101,7 +101,58 @@ class BitPoolStep:
         return [self.value]
 
 
-AnyStep = FusedStep | LoneNode | BitPoolStep
+@dataclass
+class ClassMapStep:
+    """Scores resized and their argmax taken at once, so that the resized scores never lie in memory.
+
+    Attributes:
+        source: the scores before they are resized.
+        resize: the node that resizes them.
+        argmax: the node that reads nothing else, and alone.
+    """
+
+    source: str
+    resize: Node
+    argmax: Node
+
+    @property
+    def reads(self) -> set[str]:
+        """Values that it reads."""
+        return {self.source}
+
+    @property
+    def writes(self) -> list[str]:
+        """Values that it makes."""
+        return list(self.argmax.outputs)
+
+
+@dataclass
+class JoinStep:
+    """One map of several that are joined, written to its channels of the whole.
+
+    Attributes:
+        source: the map.
+        concat: the node that joins.
+        channel: of the whole, where the map's first one goes.
+    """
+
+    source: str
+    concat: Node
+    channel: int
+
+    @property
+    def reads(self) -> set[str]:
+        """Values that it reads."""
+        return {self.source}
+
+    @property
+    def writes(self) -> list[str]:
+        """Values that it makes, each in part."""
+        return list(self.concat.outputs)
+
+
+RowStep = FusedStep | BitPoolStep | ClassMapStep | JoinStep  # those that are a row of the program's table
+AnyStep = RowStep | LoneNode
 
 
 def extent(kind: Kind) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.plan import node_tensors
 from bnn_tasks.runtime.program.executor import Executor
 from bnn_tasks.runtime.program.program import Lone, Program, Run
-from bnn_tasks.runtime.program.steps import BitPoolStep, FusedStep
+from bnn_tasks.runtime.program.steps import BitPoolStep, ClassMapStep, FusedStep, JoinStep
 from bnn_tasks.runtime.session import Session
 from bnn_tasks.runtime.simd.peak import fma_peak, popcount_peak
 
@@ -76,6 +76,10 @@ def _label(session: Session, program: Program, item: Run | Lone) -> tuple[str, s
         return "image", "image", (0, 0)
     if isinstance(step, BitPoolStep):
         return step.pool.name, "max_pool2d on bits", (0, 0)
+    if isinstance(step, ClassMapStep):
+        return step.resize.name, f"{step.resize.op} + {step.argmax.op}", (0, 0)
+    if isinstance(step, JoinStep):
+        return step.concat.name, f"{step.concat.op} of {step.source}", (0, 0)
     return step.nodes[0].name, " + ".join(node.op for node in step.nodes), _operations(session, step, program.kinds)
 
 

@@ -100,11 +100,12 @@ def signed_tiles(
 
 
 @kernel()
-def gather(step: int, first: int, n: int, scratch: int) -> tuple[int, int]:
-    """Copy the input under a chunk's windows into scratch, padding included.
+def gather(step: int, first: int, n: int, scratch: int) -> tuple[int, int, int]:
+    """Copy the input under a chunk's windows into scratch, padding included; rows between those of dilated taps are left out.
 
     Returns:
-        Address of what would be the window of output pixel (0, 0), and bytes of a gathered row.
+        Address of what would be the window of output pixel (0, 0), bytes of a gathered row, and bytes from a tap's row to the
+        next one's.
     """
     width, pixel = cell(step, r.WIDTH), cell(step, r.PIXEL)
     in_height, in_width = cell(step, r.IN_HEIGHT), cell(step, r.IN_WIDTH)
@@ -117,14 +118,16 @@ def gather(step: int, first: int, n: int, scratch: int) -> tuple[int, int]:
         ox1 = ox0 + n - 1
     top = oy0 * stride_y - cell(step, r.PADDING_Y)
     left = ox0 * stride_x - cell(step, r.PADDING_X)
-    height = (oy1 - oy0) * stride_y + (cell(step, r.KERNEL_Y) - 1) * cell(step, r.DILATION_Y) + 1
+    dilation, span = cell(step, r.DILATION_Y), (oy1 - oy0) * stride_y + 1  # rows that one tap is on
+    apart = min(dilation, span)
+    height = (cell(step, r.KERNEL_Y) - 1) * apart + span
     across = (ox1 - ox0) * stride_x + (cell(step, r.KERNEL_X) - 1) * cell(step, r.DILATION_X) + 1
     row = across * pixel
     to = scratch + r.GATHERED
     start, stop = min(max(left, 0), in_width), max(min(left + across, in_width), 0)
     for y in range(height):
         line = to + y * row
-        iy = top + y
+        iy = top + y if apart == dilation else top + y // span * dilation + y % span
         outside = iy < 0 or iy >= in_height or stop <= start
         before = row if outside else (start - left) * pixel
         after = 0 if outside else (left + across - stop) * pixel
@@ -138,7 +141,7 @@ def gather(step: int, first: int, n: int, scratch: int) -> tuple[int, int]:
                 copy(at, pad, pixel)
             for at in range(line + row - after, line + row, pixel):
                 copy(at, pad, pixel)
-    return to - oy0 * stride_y * row - ox0 * stride_x * pixel, row
+    return to - oy0 * stride_y * row - ox0 * stride_x * pixel, row, apart * row
 
 
 @kernel()
@@ -161,13 +164,13 @@ def place(step: int, first: int, n: int, origin: int, row: int, scratch: int) ->
 
 
 @kernel()
-def fill_convolution(step: int, n: int, row: int, in_row: int, scratch: int) -> None:
-    """Inner products of a chunk's windows with a block's weights."""
+def fill_convolution(step: int, n: int, row: int, down: int, scratch: int) -> None:
+    """Inner products of a chunk's windows with a block's weights; a tap's row is `down` bytes behind the last one's."""
     kind, tile, lanes = cell(step, r.KIND), cell(step, r.TILE), cell(step, r.LANES)
     rows, segments, segment = cell(step, r.KERNEL_Y), cell(step, r.SEGMENTS), cell(step, r.SEGMENT)
     count, subtiles, size = cell(step, r.COUNT), cell(step, r.SUBTILES), cell(step, r.SUBTILE_WEIGHTS)
     weights, addresses, out = cell(row, r.WEIGHTS), scratch + r.ADDRESSES, scratch + r.BLOCK
-    down, across = in_row * cell(step, r.DILATION_Y), 4 * lanes
+    across = 4 * lanes
     for i in range(subtiles):
         w, to = weights + i * size, out + i * (across // subtiles)
         if kind == r.XNOR:

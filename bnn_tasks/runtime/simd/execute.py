@@ -2,6 +2,7 @@
 
 from bnn_tasks.runtime.jit import kernel
 from bnn_tasks.runtime.simd import record as r
+from bnn_tasks.runtime.simd.blend import class_map, fill_bilinear
 from bnn_tasks.runtime.simd.cells import cell
 from bnn_tasks.runtime.simd.convolve import fill_convolution, gather, place
 from bnn_tasks.runtime.simd.depthwise import fill_depthwise
@@ -17,7 +18,16 @@ ARRIVED, ROUND, ABANDONED = 0, 8, 16
 
 @kernel()
 def chunk_blocks(
-    step: int, first: int, n: int, block0: int, block1: int, origin: int, in_row: int, made: int, scratch: int
+    step: int,
+    first: int,
+    n: int,
+    block0: int,
+    block1: int,
+    origin: int,
+    in_row: int,
+    down: int,
+    made: int,
+    scratch: int,
 ) -> int:
     """Blocks of one chunk; returns how many values are NaN where a sign was taken.
 
@@ -29,13 +39,14 @@ def chunk_blocks(
         block1: index behind the last.
         origin: where the window of output pixel (0, 0) lies or would lie, without padding that is not gathered.
         in_row: bytes of a row there.
+        down: bytes from a tap's row to the next one's.
         made: bytes from where the row says that a map is written to where it is.
         scratch: address.
     """
     kind = cell(step, r.KIND)
     convolution = kind == r.XNOR or kind == r.FLOAT or kind == r.SIGNED
     if convolution and cell(step, r.GATHER) == r.BY_CHUNK:
-        origin, in_row = gather(step, first, n, scratch)
+        origin, in_row, down = gather(step, first, n, scratch)
     offset = -1
     nans = 0
     for i in range(block0, block1):
@@ -44,9 +55,11 @@ def chunk_blocks(
             if cell(row, r.INPUT_OFFSET) != offset:
                 offset = cell(row, r.INPUT_OFFSET)
                 place(step, first, n, origin + offset, in_row, scratch)
-            fill_convolution(step, n, row, in_row, scratch)
+            fill_convolution(step, n, row, down, scratch)
         elif kind == r.LOAD or kind == r.RESIZE:
             fill_places(step, first, n, row, origin, scratch)
+        elif kind == r.BILINEAR:
+            fill_bilinear(step, first, n, row, origin, scratch)
         elif kind == r.GLOBAL_POOL:
             fill_mean(step, row, origin, scratch)
         elif kind == r.DEPTHWISE:
@@ -67,9 +80,10 @@ def blocks(step: int, thread: int, threads: int, scratch: int) -> int:
     else:
         chunk0, chunk1 = chunk1 * thread // threads, chunk1 * (thread + 1) // threads
     origin, in_row = cell(step, r.X), cell(step, r.IN_WIDTH) * cell(step, r.PIXEL)
+    down = in_row * cell(step, r.DILATION_Y)
     if cell(step, r.GATHER) == r.AT_ONCE and chunk1 > chunk0:  # chunks then run on from row to row
         first = chunk0 * chunk
-        origin, in_row = gather(step, first, min(chunk1 * chunk, cell(step, r.POSITIONS)) - first, scratch)
+        origin, in_row, down = gather(step, first, min(chunk1 * chunk, cell(step, r.POSITIONS)) - first, scratch)
     nans = 0
     for c in range(chunk0, chunk1):
         first = c * chunk
@@ -78,7 +92,7 @@ def blocks(step: int, thread: int, threads: int, scratch: int) -> int:
             line = c // pieces
             begin = (c - line * pieces) * chunk
             first, n = line * width + begin, min(chunk, width - begin)
-        nans += chunk_blocks(step, first, n, block0, block1, origin, in_row, 0, scratch)
+        nans += chunk_blocks(step, first, n, block0, block1, origin, in_row, down, 0, scratch)
     return nans
 
 
@@ -86,17 +100,18 @@ def blocks(step: int, thread: int, threads: int, scratch: int) -> int:
 def rows(step: int, row0: int, row1: int, origin: int, made: int, scratch: int) -> int:
     """All blocks of some rows of the output; arguments and result as of `chunk_blocks`."""
     in_row = cell(step, r.IN_WIDTH) * cell(step, r.PIXEL)
+    down, last = in_row * cell(step, r.DILATION_Y), cell(step, r.BLOCKS)
     chunk, width = cell(step, r.CHUNK), cell(step, r.WIDTH)
     nans = 0
     if cell(step, r.PIECES) == 0:
         for first in range(row0 * width, row1 * width, chunk):
             n = min(chunk, row1 * width - first)
-            nans += chunk_blocks(step, first, n, 0, cell(step, r.BLOCKS), origin, in_row, made, scratch)
+            nans += chunk_blocks(step, first, n, 0, last, origin, in_row, down, made, scratch)
         return nans
     for y in range(row0, row1):
         for begin in range(0, width, chunk):
             n = min(chunk, width - begin)
-            nans += chunk_blocks(step, y * width + begin, n, 0, cell(step, r.BLOCKS), origin, in_row, made, scratch)
+            nans += chunk_blocks(step, y * width + begin, n, 0, last, origin, in_row, down, made, scratch)
     return nans
 
 
@@ -167,7 +182,12 @@ def run_steps(
             bit_pool(step, thread, threads)
         else:
             mine = scratch + thread * stride
-            nans = pooled(step, thread, threads, mine) if cell(step, r.INNER) else blocks(step, thread, threads, mine)
+            if kind == r.CLASS_MAP:
+                nans = class_map(step, thread, threads, mine)
+            elif cell(step, r.INNER):
+                nans = pooled(step, thread, threads, mine)
+            else:
+                nans = blocks(step, thread, threads, mine)
             if nans:
                 atomic_add(step + 8 * r.NANS, nans)
         if threads > 1 and not meet(barrier, threads):

@@ -4,7 +4,7 @@ A step fills *blocks*, [positions of a chunk, lanes] of 32 bits in cache, one af
 epilogue on each while it is there. A chunk is a run of output positions, a block a run of output channels of one group.
 """
 
-CELLS = 48  # of a step
+CELLS = 50  # of a step
 
 KIND = 0
 POSITIONS = 1  # of the output map
@@ -46,15 +46,17 @@ GATHER = 32  # whether windows are gathered into scratch, and for how much at on
 
 # Others.
 DIVISOR = 33  # average pooling: 1 counts taps in the padding
-ROWS = 34  # resizing: int64 input row of every output row
+ROWS = 34  # resizing: int64 input row of every output row; of bilinear resizing two
 COLUMNS = 35  # and column
+ROW_WEIGHTS = 48  # bilinear resizing: float32 weights of the two rows
+COLUMN_WEIGHTS = 49  # and columns
 MEAN = 36  # image: what is subtracted of a channel
 STD = 37  # and what it is divided by
 BYTES = 42  # image: its values are bytes, which stand for
 VALUES = 43  # float32 [channels, 256]
 STRIDE_C = 38  # image: bytes from channel to channel
-OUT = 39  # image, bit pooling: the map written
-CHANNELS = 40  # image
+OUT = 39  # image, bit pooling, class map: the map written
+CHANNELS = 40  # image; class map: of the scores
 WORDS = 41  # bit pooling: of a pixel
 RISING = 47  # bit pooling: a pixel's bits; where one is 0 a window's signs are and-ed
 INNER = 44  # pooling: the step whose rows are pooled as they are made, and never lie in memory as a map; 0: none
@@ -62,7 +64,21 @@ BAND = 45  # pooling: rows of the output for which that is done at once
 ASIDE = 46  # pooling: where those rows lie, from the start of a thread's scratch
 
 # Kinds of a step.
-XNOR, FLOAT, SIGNED, LOAD, MAX_POOL, AVG_POOL, GLOBAL_POOL, RESIZE, IMAGE, BIT_POOL, DEPTHWISE = range(11)
+(
+    XNOR,
+    FLOAT,
+    SIGNED,
+    LOAD,
+    MAX_POOL,
+    AVG_POOL,
+    GLOBAL_POOL,
+    RESIZE,
+    IMAGE,
+    BIT_POOL,
+    DEPTHWISE,
+    BILINEAR,
+    CLASS_MAP,
+) = range(13)
 
 # Gathering.
 IN_PLACE, BY_CHUNK, AT_ONCE = range(3)  # windows lie in the map as they are; of a chunk; of all chunks of a thread

@@ -1,0 +1,78 @@
+"""Large pictures in overlapping windows of a segmenter's input size, at the picture's own scale."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from bnn_tasks.runtime.resize import Resize, Size
+
+MAX_BYTES = 4 << 30  # of the probabilities of all pixels and classes
+
+
+def starts(length: int, side: int, overlap: float) -> list[int]:
+    """Where windows start along an axis: as few as overlap by at least a share, evenly apart, the picture's ends at theirs.
+
+    Args:
+        length: of the picture, pixels.
+        side: of a window, pixels.
+        overlap: share of a window's side, in [0, 1); whole pixels, rounded up, and at most `side` - 1.
+
+    Returns:
+        First pixels, rising. One alone, of which the picture lies in the middle, where it is no longer than a window.
+    """
+    if length <= side:
+        return [-((side - length) // 2)]
+    step = max(1, math.floor(side * (1 - overlap)))
+    count = math.ceil((length - side) / step) + 1
+    return [round(i * (length - side) / (count - 1)) for i in range(count)]
+
+
+def softmax_channels(scores: np.ndarray) -> np.ndarray:
+    """exp(x - max x) / Σ exp(x - max x) over the last axis, float32."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def segment(
+    image: np.ndarray, resize: Resize, size: Size, overlap: float, scores: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Classes of a picture's pixels: each has the mean of the windows' probabilities, softmax of their scores.
+
+    Args:
+        image: (h, w, 3) uint8 RGB.
+        resize: draws the windows; what lies beyond the picture is filled as its letterbox is.
+        size: (height, width) of a window, pixels.
+        overlap: share of a window's side that neighbours overlap by at least, in [0, 1).
+        scores: a window, (H, W, 3) uint8 -> (H, W, K) float32.
+
+    Returns:
+        (h, w) uint8; the lower class where two are equal.
+
+    Raises:
+        ValueError: `overlap` is out of range, or the probabilities of all pixels take more than `MAX_BYTES`.
+    """
+    if not 0 <= overlap < 1:
+        raise ValueError(f"Expected `overlap` to be in [0, 1), but got {overlap}. Cure: 0.25, say.")
+    height, width = image.shape[:2]
+    total: np.ndarray | None = None
+    for y in starts(height, size[0], overlap):
+        for x in starts(width, size[1], overlap):
+            canvas, _ = resize.fit(image, (float(x), float(y), float(x + size[1]), float(y + size[0])), size)
+            probabilities = softmax_channels(scores(canvas))
+            if total is None:
+                total = _zeros(height, width, probabilities.shape[2])
+            top, left, bottom, right = max(y, 0), max(x, 0), min(y + size[0], height), min(x + size[1], width)
+            total[top:bottom, left:right] += probabilities[top - y : bottom - y, left - x : right - x]
+    assert total is not None
+    # A sum serves as well as the mean: all classes of a pixel were added equally often.
+    return total.argmax(axis=2).astype(np.uint8)
+
+
+def _zeros(height: int, width: int, classes: int) -> np.ndarray:
+    if 4 * height * width * classes > MAX_BYTES:
+        raise ValueError(
+            f"Expected a picture whose probabilities take at most {MAX_BYTES} bytes, but got {height}×{width} px of "
+            f"{classes} classes. Cure: cut the picture, or scale it down."
+        )
+    return np.zeros((height, width, classes), np.float32)
