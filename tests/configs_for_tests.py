@@ -88,3 +88,5 @@ def shrink(config: dict[str, Any]) -> None:
     for key, size in (("width", 4), ("channels", 8)):
         if isinstance(config.get(key), int):
             config[key] = size
+        elif isinstance(config.get(key), list):
+            config[key] = [size] * len(config[key])

@@ -17,6 +17,7 @@ from bnn_tasks.data import ImageFolderData, VOCDetectionData
 from bnn_tasks.data.coco import ANNOTATIONS, IMAGES
 from bnn_tasks.data.synthetic import generate
 from bnn_tasks.data.synthetic.class_folders import generate_classes
+from bnn_tasks.data.synthetic.mask_folders import generate_masks
 from bnn_tasks.tasks.distillation import teacher
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
@@ -98,7 +99,34 @@ def pictures(root: Path, data: dict[str, Any]) -> None:
         generate(root / folder, 10, (48, 64))
 
 
+def masks(root: Path, data: dict[str, Any]) -> None:
+    """SegNet's folders: three of CamVid's classes in masks that are the generator's."""
+    generate_masks(root, 10, (48, 64))
+    for split in ("train", "val"):
+        (root / "images" / split).rename(root / split)
+        (root / "masks" / split).rename(root / f"{split}annot")
+
+
+def voc_masks(root: Path, data: dict[str, Any]) -> None:
+    """VOC's layout with masks, the folder and the split lists that the config names."""
+    arguments = data["init_args"]
+    source = root.with_name("source")
+    generate_masks(source, 10, (48, 64))
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    for split, name in {"train": "train", "val": "val", **arguments.get("splits", {})}.items():
+        folder = source / "images" / ("val" if split == "test" else split)
+        names = sorted(path.stem for path in folder.iterdir())
+        (root / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("\n".join(names))
+    for split in ("train", "val"):
+        shutil.copytree(source / "images" / split, root / "JPEGImages", dirs_exist_ok=True)
+        shutil.copytree(
+            source / "masks" / split, root / arguments.get("masks", "SegmentationClass"), dirs_exist_ok=True
+        )
+
+
 WRITERS = {
+    "CamVidData": masks,
+    "VOCSegmentationData": voc_masks,
     "VOCDetectionData": voc,
     "VOCDevkitData": devkit,
     "CocoDetectionData": coco,

@@ -1,4 +1,4 @@
-"""Nothing is called binary that is not: every detection config's name and header against the layers of the net it builds.
+"""Nothing is called binary that is not: a detection or segmentation config's name and header against the net it builds.
 
 A header says "binary PARTS (real: KINDS)", perhaps with "; PARTS are real", or "the real-valued twin, without a binary
 layer"; the words are those of `PARTS` and `KINDS`.
@@ -26,11 +26,17 @@ from bnn_tasks import backbones, models  # noqa: F401  (makes short class names 
 from bnn_tasks.backbones import DepthwisePath
 from bnn_tasks.binary import BinaryConv2d, BinaryLinear
 from bnn_tasks.binary.profile import LayerProfile, profile
-from bnn_tasks.models import SSD, Detector, L2Norm
+from bnn_tasks.models import SSD, Detector, L2Norm, Segmenter
 from bnn_tasks.named_classes import own_defaults
 
 ROOT = Path(__file__).parents[1]
-TEXTS = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "configs" / "detection").glob("*.yaml"))}
+FOLDERS = ("detection", "segmentation")
+TEXTS = {
+    path.stem: path.read_text("utf-8")
+    for folder in FOLDERS
+    for path in sorted((ROOT / "configs" / folder).glob("*.yaml"))
+}
+GENERATORS = ("make_configs", "make_segmentation_configs")
 # Written by hand: all others are the generator's.
 BY_HAND = {
     "bccd_ssd300_vgg16_binary",
@@ -54,6 +60,7 @@ PARTS = {
     "predictors": "head",
     "RPN": "rpn_head",
     "box head": "box_head",
+    "decoder": "decoder",
 }
 TWIN = "the real-valued twin, without a binary layer"
 CLAIM = re.compile(
@@ -71,7 +78,14 @@ KINDS: dict[str, Callable[[str, nn.Module], bool]] = {
     "stem": lambda name, layer: name in ("backbone.conv1", "backbone.conv1_1"),
     "1x1 shortcuts": lambda name, layer: name.endswith(".shortcut.conv") and one_by_one(layer),
     "1x1 laterals": lambda name, layer: (
-        re.fullmatch(r"neck\.laterals\.\d+\.conv", name) is not None and one_by_one(layer)
+        re.fullmatch(r"(neck\.laterals\.\d+|decoder\.(laterals\.\d+|reduce\.\d+|entry|low|context\.entry))\.conv", name)
+        is not None
+        and one_by_one(layer)
+    ),
+    "image pooling": lambda name, layer: name == "decoder.context.pooling.conv",
+    "classifier": lambda name, layer: name == "decoder.classifier.conv" and one_by_one(layer),
+    "classifiers": lambda name, layer: (
+        re.fullmatch(r"decoder\.scores\.\d+\.conv", name) is not None and one_by_one(layer)
     ),
     "3x3 filters a channel on the paths": lambda name, layer: isinstance(layer, DepthwisePath),
     "L2Norm": lambda name, layer: isinstance(layer, L2Norm),
@@ -84,9 +98,9 @@ KINDS: dict[str, Callable[[str, nn.Module], bool]] = {
 
 
 @cache
-def generator() -> ModuleType:
-    """scripts/make_configs.py."""
-    spec = importlib.util.spec_from_file_location("make_configs", ROOT / "scripts" / "make_configs.py")
+def generator(name: str) -> ModuleType:
+    """A script that writes configs."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -96,17 +110,18 @@ def generator() -> ModuleType:
 
 
 @cache
-def layers(model: str) -> tuple[Detector, list[LayerProfile]]:
+def layers(model: str) -> tuple[Detector | Segmenter, list[LayerProfile]]:
     """The narrow net of a config's model, as JSON, and its rows."""
     own_defaults()  # as the command line has it
     parser = ArgumentParser()
-    parser.add_argument("--model", type=Callable[[int], Detector])
-    net: Detector = parser.instantiate_classes(parser.parse_object({"model": json.loads(model)})).model(3)
+    base = Segmenter if json.loads(model)["class_path"] == "Segmenter" else Detector
+    parser.add_argument("--model", type=Callable[[int], base])  # type: ignore[valid-type]
+    net: Detector | Segmenter = parser.instantiate_classes(parser.parse_object({"model": json.loads(model)})).model(3)
     size = (net.smallest, net.smallest) if isinstance(net, SSD) else (64, 64)
     return net, profile(net, torch.rand(1, 3, *size), lambda x: net.decode(net(x), size))
 
 
-def build(config: dict[str, Any]) -> tuple[Detector, list[LayerProfile]]:
+def build(config: dict[str, Any]) -> tuple[Detector | Segmenter, list[LayerProfile]]:
     """`layers`, one net for configs that differ only in where anchors and regions lie."""
     model = copy.deepcopy(config["model"]["init_args"]["model"])
     shrink(model)
@@ -196,11 +211,11 @@ def test_name_and_header_say_what_is_binary(name: str) -> None:
 
 
 def test_files_are_the_generators() -> None:
-    generated = generator().configs()
+    generated = {name: (text, s) for s in GENERATORS for name, text in generator(s).configs().items()}
     assert set(generated) | BY_HAND == set(TEXTS)
     assert not set(generated) & BY_HAND
-    for name, text in generated.items():
-        assert TEXTS[name] == text, f"{name}: python scripts/make_configs.py"
+    for name, (text, script) in generated.items():
+        assert TEXTS[name] == text, f"{name}: python scripts/{script}.py"
 
 
 @pytest.mark.parametrize(("unit", "method", "paths"), [("BiRealUnit", "bireal", 0), ("LocalUnit", "react", 2)])

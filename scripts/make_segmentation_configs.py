@@ -1,0 +1,280 @@
+"""Write the segmentation configs, each as a binary net and its real twin: python scripts/make_segmentation_configs.py."""
+
+import argparse
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "segmentation"
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a data set asks of a config.
+
+    Attributes:
+        title: first words of the file.
+        layout: the comment on how its files lie.
+        lines: of the data section.
+        trainer: lines of the trainer's section that are its own.
+        channels: of context module and decoder.
+        rates: of ASPP, with the comment.
+        rate: learning rate of the binary nets.
+        real_rate: of the real ones.
+        callbacks: lines of its own.
+    """
+
+    title: str
+    layout: str
+    lines: str
+    trainer: str
+    channels: int
+    rates: str
+    rate: str
+    real_rate: str
+    callbacks: str = ""
+
+
+BF16 = "precision: bf16-mixed   # evaluation runs in float32 whatever this says"
+EMA = """
+    - class_path: lightning.pytorch.callbacks.EMAWeightAveraging
+      init_args: {decay: 0.99}"""
+
+DATA = {
+    "camvid": Data(
+        "CamVid, train -> val",
+        "SegNet's folders train, trainannot, val, valannot; 11 classes. The test list is left for the end.",
+        """class_path: CamVidData
+  init_args:
+    root: ../shared/data/camvid   # or: --data.init_args.root FOLDER
+    sizes: [[240, 320]]
+    batch_size: 8
+    num_workers: 1
+    cache: true
+    train_augment:
+      class_path: ScaleCropFlip
+      init_args: {scale: [0.7, 1.6]}""",
+        f"max_epochs: 50\n  {BF16}\n  check_val_every_n_epoch: 5\n  log_every_n_steps: 10",
+        128,
+        "[3, 6, 9]   # of 15x20 positions; the paper's 6, 12, 18 are for 32x32",
+        "4.0e-3",
+        "2.0e-3",
+        EMA,
+    ),
+    "voc07": Data(
+        "PASCAL VOC 2007's masks, train -> val",
+        "209 training pictures, 213 val pictures, 21 classes with background; below the folder VOC2007.",
+        """class_path: VOCSegmentationData
+  init_args:
+    root: ../shared/data/VOCdevkit/VOC2007   # or: --data.init_args.root FOLDER
+    splits: {test: val}
+    sizes: [[320, 320]]
+    batch_size: 8
+    num_workers: 1
+    cache: true
+    train_augment:
+      class_path: ScaleCropFlip
+      init_args: {scale: [0.7, 1.6]}""",
+        f"max_epochs: 60\n  {BF16}\n  check_val_every_n_epoch: 10\n  log_every_n_steps: 10",
+        128,
+        "[4, 8, 12]   # of 20x20 positions; the paper's 6, 12, 18 are for 32x32",
+        "4.0e-3",
+        "2.0e-3",
+        """
+    # A start from feature distillation (configs/pretraining/voc07_resnet18_lite0.yaml), without which 209 pictures are few:
+    # - class_path: BackboneWeights
+    #   init_args: {path: runs/voc07_resnet18_lite0/checkpoints/last.ckpt}"""
+        + EMA,
+    ),
+    "voc": Data(
+        "PASCAL VOC 2012",
+        "VOCdevkit/VOC2012 with SBD's masks as the folder SegmentationClassAug and the list trainaug.txt, as in the papers;\n"
+        "# without them: masks: SegmentationClass, splits: {train: train}. For a GPU: 50 epochs of 10 582 images.",
+        """class_path: VOCSegmentationData
+  init_args:
+    root: ../shared/data/VOCdevkit/VOC2012   # or: --data.init_args.root FOLDER
+    masks: SegmentationClassAug
+    splits: {train: trainaug, test: val}
+    sizes: [[512, 512]]
+    batch_size: 16
+    num_workers: 8
+    train_augment:
+      class_path: ScaleCropFlip
+      init_args: {scale: [0.5, 2.0]}""",
+        f"max_epochs: 50\n  {BF16}\n  check_val_every_n_epoch: 5\n  log_every_n_steps: 50",
+        256,
+        "[6, 12, 18]   # the paper's, for an output stride of 16",
+        "2.0e-3",
+        "1.0e-3",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A net.
+
+    Attributes:
+        title: as the header has it.
+        maps: of the backbone.
+        backbone: further lines of the backbone, binary; real.
+        decoder: lines.
+        real_layers: of the binary net's decoder, as the header has it.
+        data: which sets have it.
+    """
+
+    title: str
+    maps: str
+    backbone: tuple[str, str]
+    decoder: str
+    real_layers: str
+    data: tuple[str, ...] = ("camvid", "voc")
+
+
+BRANCHES = """
+            stage:   # five branches in the last two stages, each with a rate of its own
+              - class_path: BlockStage
+              - class_path: BlockStage
+              - class_path: GroupStage
+                init_args: {branches: 5, dilations: [1, 2, 3, 4, 5]}
+              - class_path: GroupStage
+                init_args: {branches: 5, dilations: [1, 2, 3, 4, 5]}"""
+OUTPUT_STRIDE = "\n            output_stride: 16"
+
+MODELS = {
+    "skip_r18": Model(
+        "ResNet-18 with the ladder of real-valued skip paths",
+        "[0, 1, 2, 3, 4]",
+        ("", ""),
+        """class_path: SkipDecoder
+          init_args:
+            channels: [32, 64, {c}, {c}, {c}]
+            unit: {{class_path: {unit}}}""",
+        "1x1 shortcuts and laterals, 3x3 filters a channel on the paths and classifier",
+        ("camvid", "voc07", "voc"),
+    ),
+    "fcn_r18": Model(
+        "FCN-8s on ResNet-18",
+        "[2, 3, 4]",
+        ("", ""),
+        """class_path: FCNDecoder
+          init_args:
+            scores: 3   # strides 8, 16 and 32: FCN-8s
+            channels: {c}
+            unit: {{class_path: {unit}}}""",
+        "1x1 shortcuts and laterals, 3x3 filters a channel on the paths and classifiers",
+    ),
+    "deeplabv3plus_r18": Model(
+        "DeepLabV3+ on ResNet-18",
+        "[1, 4]",
+        (OUTPUT_STRIDE, OUTPUT_STRIDE),
+        """class_path: DeepLabV3PlusDecoder
+          init_args:
+            context:
+              class_path: ASPP
+              init_args:
+                channels: {c}
+                rates: {rates}
+                unit: {{class_path: {unit}}}
+                projection: {join}
+            entry: {join}
+            unit: {{class_path: {unit}}}""",
+        "1x1 shortcuts and laterals, 3x3 filters a channel on the paths, image pooling and classifier",
+    ),
+    "bpac_r18": Model(
+        "GroupNet-BPAC on ResNet-18",
+        "[1, 2, 3, 4]",
+        (BRANCHES, ""),
+        """class_path: DeepLabV3PlusDecoder
+          init_args:
+            context:
+              class_path: BPAC
+              init_args:
+                channels: {c}
+                rates: [1, 2, 3, 4, 5]
+                unit: {{class_path: {unit}}}
+            entry: {join}
+            unit: {{class_path: {unit}}}""",
+        "1x1 shortcuts and laterals, 3x3 filters a channel on the paths and classifier",
+    ),
+}
+UNITS = {"binary": ("LocalBlock", "LocalUnit"), "real": ("RealBlock", "RealUnit")}
+JOINS = {"binary": "{class_path: ReActUnit, init_args: {path: ChannelPath}}", "real": "{class_path: RealUnit}"}
+
+TEMPLATE = """{title}
+# {data.layout}
+#   bnn-tasks fit  --config configs/segmentation/{name}.yaml
+#   bnn-tasks validate --config configs/segmentation/{name}.yaml --ckpt_path runs/{name}/checkpoints/last.ckpt
+seed_everything: 0
+trainer:
+  {data.trainer}
+  gradient_clip_val: 5.0
+  num_sanity_val_steps: 0
+  default_root_dir: runs/{name}
+  callbacks:
+    - class_path: LastCheckpoint{data.callbacks}
+    - class_path: ResultsWriter
+    - class_path: SamplePictures
+    - class_path: DamagedImages
+model:
+  class_path: SegmentationTask
+  init_args:
+    model:
+      class_path: Segmenter
+      init_args:
+        backbone:
+          class_path: ResNet
+          init_args:
+            depth: 18
+            block: {{class_path: {block}}}
+            width: 64
+            stem_kernel: 3   # keeps the real stem at 1 % of the multiplications
+            out_indices: {model.maps}{backbone}
+        decoder:
+          {decoder}{activation}
+    optimizer:
+      class_path: torch.optim.AdamW
+      init_args: {{lr: {rate}, weight_decay: 0.02, foreach: true}}
+    schedule:
+      class_path: OneCycle
+data:
+  {data.lines}
+"""
+RELU = "\n            activation: {class_path: torch.nn.ReLU}   # before the classifier"
+
+
+def configs() -> dict[str, str]:
+    """Text of every config by its name."""
+    texts = {}
+    for model_name, model in MODELS.items():
+        for data_name in model.data:
+            data = DATA[data_name]
+            for index, (kind, (block, unit)) in enumerate(UNITS.items()):
+                name = f"{data_name}_{model_name}_{kind}"
+                said = f"binary backbone and decoder (real: stem, {model.real_layers})"
+                if kind == "real":
+                    said = "the real-valued twin, without a binary layer"
+                head = textwrap.wrap(f"{data.title}, {model.title}: {said}.", 118)
+                texts[name] = TEMPLATE.format(
+                    title="\n".join(f"# {line}" for line in head),
+                    name=name,
+                    data=data,
+                    model=model,
+                    block=block,
+                    backbone=model.backbone[index],
+                    decoder=model.decoder.format(c=data.channels, unit=unit, join=JOINS[kind], rates=data.rates),
+                    activation=RELU if kind == "real" else "",
+                    rate=data.real_rate if kind == "real" else data.rate,
+                )
+    return texts
+
+
+def main() -> None:
+    """Write them all."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    for name, text in configs().items():
+        (CONFIGS / f"{name}.yaml").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
