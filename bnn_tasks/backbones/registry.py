@@ -74,8 +74,8 @@ class _Family:
     options: frozenset[str]
 
 
-_BASIC = _Family(ResNet, BLOCKS, 5, frozenset({"width", "stem_kernel", "stage"}))
-_BOTTLENECK = _Family(ResNet, BOTTLENECKS, 5, frozenset({"width", "stem_kernel", "stage"}))
+_BASIC = _Family(ResNet, BLOCKS, 5, frozenset({"width", "stem_kernel", "stage", "output_stride"}))
+_BOTTLENECK = _Family(ResNet, BOTTLENECKS, 5, frozenset({"width", "stem_kernel", "stage", "output_stride"}))
 _CIFAR = _Family(CifarResNet, BLOCKS, 3, frozenset({"width", "stage"}))
 
 
@@ -124,7 +124,8 @@ def bnn_resnet18(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     Args:
         pretrained: must be False; no weights are published.
         **kwargs: ``features_only``, ``out_indices``, ``num_classes`` as in timm; ``block`` (a name in `BLOCKS`), ``method``
-            (a registered method; None is the block's own), ``width``, ``stem_kernel``, ``stage`` as for `ResNet`.
+            (a registered method; None is the block's own), ``width``, ``stem_kernel``, ``stage``, ``output_stride`` as for
+            `ResNet`.
 
     Raises:
         ValueError: pretrained weights, an unknown block or an unknown method are asked for.

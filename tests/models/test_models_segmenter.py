@@ -1,15 +1,27 @@
 """Segmenters: shapes, gradients, receptive fields, and every part real or binary by choice."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from nets import shake
 from segmenter_nets import DECODERS, KINDS, segmenter
 from torch import nn
 
-from bnn_tasks.backbones import BOTTLENECKS, GroupStage, PlainUnit, ReActBlock, RealUnit, ResNet
+from bnn_tasks.backbones import (
+    BOTTLENECKS,
+    VGG16,
+    Backbone,
+    GroupStage,
+    PlainUnit,
+    ReActBlock,
+    RealUnit,
+    ResNet,
+    list_backbones,
+)
 from bnn_tasks.binary import BinaryConv2d
 from bnn_tasks.models import ASPP, BPAC, FCNDecoder, PixelClassifier, Segmenter, SkipDecoder
 
@@ -55,6 +67,27 @@ def test_output_stride_keeps_weights_and_changes_resolution(block: type, output_
     assert [tuple(x.shape[2:]) for x in maps] == [(64 // s, 96 // s) for s in reductions]
     plain = ResNet(depth, block, 4, 3, (1, 2, 3, 4))
     assert {k: v.shape for k, v in plain.state_dict().items()} == {k: v.shape for k, v in net.state_dict().items()}
+
+
+BACKBONES: dict[str, Callable[[], Backbone]] = {
+    **{name: partial(timm.create_model, name, features_only=True, width=4) for name in list_backbones()},
+    "vgg16": partial(VGG16, width=4, out_indices=(2, 3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_can_be_segmented_with(name: str) -> None:
+    backbone = BACKBONES[name]()
+    channels = [4] * len(backbone.feature_info.channels())
+    net = Segmenter(3, backbone, partial(SkipDecoder, channels=channels)).eval()
+    finest = backbone.feature_info.reduction()[0]
+    assert net(torch.rand(1, 3, 64, 64)).shape == (1, 3, 64 // finest, 64 // finest)
+
+
+@pytest.mark.parametrize("name", ["bnn_resnet18", "bnn_resnet34", "bnn_resnet50"])
+def test_output_stride_is_timms_argument_too(name: str) -> None:
+    backbone = timm.create_model(name, features_only=True, width=4, output_stride=8)
+    assert backbone.feature_info.reduction() == [2, 4, 8, 8, 8]
 
 
 def test_dilated_stages_have_the_dilations_of_the_strides_they_lost() -> None:
