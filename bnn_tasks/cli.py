@@ -4,7 +4,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 TRAINING_VERBS = ("fit", "validate", "test", "predict")
 
@@ -218,21 +219,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{USAGE}\n\nExpected a verb, but got {verb!r}.", file=sys.stderr)
         sys.exit(2)
     status = None
-    try:
+    with errors_in_a_line(f"bnn-tasks {verb}"):
         if verb in TRAINING_VERBS:
             train(words)
         else:
             status = VERBS[verb](rest)
+    if status:
+        sys.exit(status)
+
+
+@contextmanager
+def errors_in_a_line(program: str) -> Iterator[None]:
+    """Context that ends the process with one line and status 2 where the user can cure what is wrong.
+
+    BNN_TASKS_TRACEBACK=1 shows where it came from.
+
+    Args:
+        program: what the line begins with.
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "bnn_tasks":
             raise
-        print(f"bnn-tasks {verb} needs {error.name!r}. Cure: pip install 'bnn-tasks[train]'.", file=sys.stderr)
+        print(f"{program} needs {error.name!r}. Cure: pip install 'bnn-tasks[train]'.", file=sys.stderr)
         sys.exit(2)
     except (ValueError, OSError) as error:
-        # What the user can cure; BNN_TASKS_TRACEBACK=1 shows where it came from.
         if os.environ.get("BNN_TASKS_TRACEBACK"):
             raise
-        print(f"bnn-tasks {verb}: {_reason(error)}", file=sys.stderr)
+        print(f"{program}: {_reason(error)}", file=sys.stderr)
         sys.exit(2)
-    if status:
-        sys.exit(status)

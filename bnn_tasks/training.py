@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported so that a config may say `class_path: DetectionTask`.
-from bnn_tasks import backbones, callbacks, data, models, tasks  # noqa: F401
+from bnn_tasks import backbones, callbacks, data, models, robustness, tasks  # noqa: F401
 from bnn_tasks.binary.profile import format_table
 from bnn_tasks.binary.profile import profile as profile_module
 from bnn_tasks.callbacks.checkpoint import last_checkpoint
@@ -71,6 +71,7 @@ class TrainingCLI(LightningCLI):
         options = self.config[self.config.subcommand] if self._run else {}
         if options.get("ckpt_path") is not None:
             options["ckpt_path"] = find_checkpoint(options["ckpt_path"], options["trainer"]["default_root_dir"] or "")
+            load_checkpoint(options["ckpt_path"])  # which says what is wrong with a file before Lightning reads it
 
     def instantiate_classes(self) -> None:
         """Build trainer, task and data; what one of them refuses is said without jsonargparse's dump of types and values.

@@ -2,6 +2,7 @@
 
 import argparse
 
+from bnn_tasks.cli import errors_in_a_line
 from bnn_tasks.compare.ablation import VARIANTS, ablate
 
 
@@ -20,4 +21,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_a_line("ablation.py"):
+        main()

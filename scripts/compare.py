@@ -2,6 +2,7 @@
 
 import argparse
 
+from bnn_tasks.cli import errors_in_a_line
 from bnn_tasks.compare import compare
 from bnn_tasks.training import TrainingCLI
 
@@ -30,4 +31,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_a_line("compare.py"):
+        main()

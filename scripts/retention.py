@@ -7,6 +7,7 @@ from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
+from bnn_tasks.cli import errors_in_a_line
 from bnn_tasks.tasks import DetectionTask
 from bnn_tasks.tasks.checkpoint import load_task
 from bnn_tasks.tasks.retention import retention
@@ -54,4 +55,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_a_line("retention.py"):
+        main()

@@ -75,6 +75,18 @@ def test_a_checkpoint_that_is_not_there(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"", b"trainer: {}", None])
+@pytest.mark.parametrize("verb", ["fit", "validate", "test"])
+def test_a_checkpoint_that_is_none(
+    verb: str, content: bytes | None, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "damaged.ckpt"
+    path.write_bytes(Path(last(run)).read_bytes()[:5000] if content is None else content)
+    command = [verb, "--config", str(run / "given.yaml"), "--trainer.default_root_dir", str(tmp_path)]
+    (line,) = refused([*command, "--ckpt_path", str(path)], capsys)
+    assert f"Expected {str(path)!r} to be a checkpoint" in line
+
+
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What a command that ends with status 2 says on stderr, without Lightning's word on the seed."""
     with pytest.raises(SystemExit) as stop:

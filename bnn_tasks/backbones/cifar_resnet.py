@@ -32,7 +32,7 @@ class CifarResNet(StagedBackbone):
         block: Callable[[int, int, int], Block] = ReActBlock,
         width: int = 16,
         out_indices: Sequence[int] = (2,),
-        stage: StageFactory | Sequence[StageFactory] = BlockStage,
+        stage: Sequence[StageFactory] | StageFactory = BlockStage,
         in_channels: int = 3,
     ) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ class ResNet(StagedBackbone):
         width: int = 64,
         stem_kernel: int = 7,
         out_indices: Sequence[int] = (2, 3, 4),
-        stage: StageFactory | Sequence[StageFactory] = BlockStage,
+        stage: Sequence[StageFactory] | StageFactory = BlockStage,
         entry_stride: int = 4,
         in_channels: int = 3,
         output_stride: int = 32,

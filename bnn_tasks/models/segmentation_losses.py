@@ -1,5 +1,6 @@
 """Losses of a class a pixel: cross-entropy, its hardest pixels, and the overlap of whole regions."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -47,8 +48,9 @@ class _PixelLoss(SegmentationLoss):
 
     def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        if class_weights is not None and (min(class_weights, default=-1) < 0 or max(class_weights) == 0):
-            raise ValueError(f"Expected `class_weights` to be >= 0 and not all 0, but got {list(class_weights)}.")
+        given = [1.0] if class_weights is None else list(class_weights)
+        if not any(given) or not all(0 <= weight < math.inf for weight in given):
+            raise ValueError(f"Expected `class_weights` to be finite, >= 0 and not all 0, but got {given}.")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"Expected `label_smoothing` to be in [0, 1), but got {label_smoothing}.")
         weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)

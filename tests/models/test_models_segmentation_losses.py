@@ -92,6 +92,8 @@ def test_losses_are_judged_at_the_masks_resolution() -> None:
         (lambda: CrossEntropyLoss([-1.0, 1.0]), "class_weights"),
         (lambda: CrossEntropyLoss([0.0, 0.0]), "class_weights"),
         (lambda: CrossEntropyLoss([]), "class_weights"),
+        (lambda: CrossEntropyLoss([1.0, math.nan]), "class_weights"),
+        (lambda: CrossEntropyLoss([1.0, math.inf]), "class_weights"),
         (lambda: CrossEntropyLoss(label_smoothing=1.0), "label_smoothing"),
         (lambda: OHEMCrossEntropyLoss(0.0), "threshold"),
         (lambda: OHEMCrossEntropyLoss(kept=0.0), "kept"),
