@@ -1,6 +1,13 @@
 """The only package that knows what "binary" means: estimators, binarisers, layers, methods, conversion, profile."""
 
 from bnn_tasks.binary.activations import ActivationBinarizer, RSign, SignActivation
+from bnn_tasks.binary.attack_surrogate import (
+    AttackSurrogate,
+    SpreadScaled,
+    attack_surrogate,
+    spread_tanh,
+    surrogate_in_force,
+)
 from bnn_tasks.binary.convert import binarize
 from bnn_tasks.binary.estimators import (
     DSQ,
@@ -60,6 +67,7 @@ __all__ = [
     "ActivationBinarizer",
     "AnalyticScale",
     "ApproxSign",
+    "AttackSurrogate",
     "BinaryConv2d",
     "BinaryLinear",
     "Bop",
@@ -86,6 +94,7 @@ __all__ = [
     "SignActivation",
     "SignSwish",
     "SignWeight",
+    "SpreadScaled",
     "Tanh",
     "Term",
     "Terms",
@@ -94,6 +103,7 @@ __all__ = [
     "WeightBinarizer",
     "abc_net",
     "ap2",
+    "attack_surrogate",
     "binarize",
     "bitwise",
     "check_layers",
@@ -110,6 +120,8 @@ __all__ = [
     "set_batchnorm_momentum",
     "set_progress",
     "sign",
+    "spread_tanh",
+    "surrogate_in_force",
     "tie_to_size",
     "untied_layers",
     "with_real_weights",

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnn_tasks.binary import surrogate_in_force
+
 
 def _compiler() -> str:
     return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
@@ -38,7 +40,16 @@ class CompiledForward:
         self._shape: torch.Size | None = None
 
     def __call__(self, images: Tensor) -> Any:
-        """The model's outputs for `images`, (N, 3, H, W)."""
+        """The model's outputs for `images`, (N, 3, H, W).
+
+        Raises:
+            ValueError: within ``attack_surrogate``: the compiled code holds the gradients that the net was trained with.
+        """
+        if surrogate_in_force() is not None:
+            raise ValueError(
+                "Expected an uncompiled model within attack_surrogate, since compiled code keeps the surrogate gradients that "
+                "it was compiled with. Cure: compile: false."
+            )
         if self._shape is None:
             self._shape = images.shape
         return (self._compiled if images.shape == self._shape else self._eager)(images)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn_tasks.binary.activations.base import ActivationBinarizer, Plane
+from bnn_tasks.binary.attack_surrogate import in_force, replacement
 from bnn_tasks.binary.estimators import STE, ClippedSTE, Estimator, get_estimator, sign
 from bnn_tasks.binary.geometry import Geometry
 from bnn_tasks.binary.terms import Ones, Residual, Threshold
@@ -39,7 +40,8 @@ class ZeroOne(_Levels):
     def forward(self, x: Tensor) -> Tensor:
         """Binarise `x`, any shape, to 0 and 1."""
         # |x - 0.5| <= 0.5 is the clipped STE's window at 2x - 1, whose slope 2 the factor 1/2 takes back.
-        signs: Tensor = ClippedSTE()(2 * x - 1)
+        centred = 2 * x - 1
+        signs: Tensor = in_force(ClippedSTE(), centred)(centred)
         return (signs + 1) / 2
 
     def planes(self) -> list[Plane]:
@@ -75,7 +77,8 @@ class ShiftedBases(_Levels):
         total: Tensor | None = None
         for shift, beta in zip(self.shift, self.beta):
             # x + v in [0, 1] is the clipped STE's window at 2·(x - threshold); halving its slope of 2 leaves the paper's 1.
-            signs = ClippedSTE()(2 * (x - (0.5 - shift).to(x.dtype)))
+            centred = 2 * (x - (0.5 - shift).to(x.dtype))
+            signs = in_force(ClippedSTE(), centred)(centred)
             signs = signs.detach() + (signs - signs.detach()) / 2
             plane = signs * beta.to(x.dtype)
             total = plane if total is None else total + plane
@@ -110,7 +113,8 @@ class AffineSign(_Levels):
     def forward(self, x: Tensor) -> Tensor:
         """Binarise `x`, any shape, to β ± α."""
         alpha, beta = self._alpha().to(x.dtype), self.beta.to(x.dtype)
-        signs: Tensor = self.estimator((x - beta) / alpha)
+        centred = (x - beta) / alpha
+        signs: Tensor = in_force(self.estimator, centred)(centred)
         return signs * alpha + beta
 
     def planes(self) -> list[Plane]:
@@ -143,7 +147,8 @@ class ResidualPlanes(ActivationBinarizer):
         """Σ β_i·H_i, of the shape of `patches`, (N, G, n, ...); 0 where `inside` is 0."""
         residual, total = patches, torch.zeros_like(patches)
         for _ in range(self.order):
-            plane = self.estimator(residual) * inside * residual.detach().abs().mean(dim=2, keepdim=True)
+            signs = in_force(self.estimator, residual)(residual)
+            plane = signs * inside * residual.detach().abs().mean(dim=2, keepdim=True)
             total, residual = total + plane, residual - plane
         return total
 
@@ -173,6 +178,12 @@ class SoftQuantized(_Levels):
 
     def forward(self, x: Tensor) -> Tensor:
         """Binarise `x`, any shape, to l and u."""
+        lower, upper = self.lower.to(x.dtype), self.upper.to(x.dtype)
+        centred = x - (lower + upper) / 2
+        other = replacement(centred)
+        if other is not None:  # instead of φ with its clip, not behind it
+            signs: Tensor = other(centred)
+            return (lower + upper) / 2 + (upper - lower) / 2 * signs
         return soft_quantize(x, self.lower, self.upper, self.alpha, self.estimator)
 
     def planes(self) -> list[Plane]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn_tasks.binary.activations.base import ActivationBinarizer, Plane
+from bnn_tasks.binary.attack_surrogate import in_force
 from bnn_tasks.binary.estimators import Estimator, get_estimator
 from bnn_tasks.binary.geometry import Geometry
 from bnn_tasks.binary.product import signed_product
@@ -23,7 +24,7 @@ class SignActivation(ActivationBinarizer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Binarise `x`, any shape."""
-        signs: Tensor = self.estimator(x)
+        signs: Tensor = in_force(self.estimator, x)(x)
         return signs
 
     def planes(self) -> list[Plane]:
@@ -32,7 +33,7 @@ class SignActivation(ActivationBinarizer):
 
     def product(self, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         """In one step."""
-        return signed_product(x, weight, self.estimator, geometry)
+        return signed_product(x, weight, in_force(self.estimator, x), geometry)
 
 
 class RSign(ActivationBinarizer):
@@ -53,7 +54,8 @@ class RSign(ActivationBinarizer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Binarise `x`, (N, C, ...)."""
-        signs: Tensor = self.estimator(self._shifted(x))
+        shifted = self._shifted(x)
+        signs: Tensor = in_force(self.estimator, shifted)(shifted)
         return signs
 
     def planes(self) -> list[Plane]:
@@ -62,7 +64,8 @@ class RSign(ActivationBinarizer):
 
     def product(self, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         """In one step."""
-        return signed_product(self._shifted(x), weight, self.estimator, geometry)
+        shifted = self._shifted(x)
+        return signed_product(shifted, weight, in_force(self.estimator, shifted), geometry)
 
 
 class ScaledSign(SignActivation):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from bnn_tasks.binary.activations.base import ActivationBinarizer, Plane
+from bnn_tasks.binary.attack_surrogate import in_force, replacement
 from bnn_tasks.binary.estimators import STE, sign
 from bnn_tasks.binary.progress import Scheduled, check_range, exponential
 from bnn_tasks.binary.terms import Threshold
@@ -34,6 +35,10 @@ class TanhActivation(Scheduled, ActivationBinarizer):
 
     def forward(self, x: Tensor) -> Tensor:
         """tanh(ν·x) of `x`, any shape; its sign, with the gradient of the tanh, once ``ready``."""
+        other = replacement(x) if self.ready else None
+        if other is not None:
+            signs: Tensor = other(x)
+            return signs
         soft = torch.tanh(x * exponential(self.progress, self.nu_start, self.nu_end))
         return sign(x) + (soft - soft.detach()) if self.ready else soft
 
@@ -66,7 +71,7 @@ class TwoPhaseSign(Scheduled, ActivationBinarizer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Squash or binarise `x`, any shape."""
-        result: Tensor = self.estimator(x) if self.ready else torch.tanh(x)
+        result: Tensor = in_force(self.estimator, x)(x) if self.ready else torch.tanh(x)
         return result
 
     def planes(self) -> list[Plane]:

@@ -27,16 +27,27 @@ class STE(Estimator):
 
 
 class ClippedSTE(Estimator):
-    """Clipped straight-through estimator: g(x) = 1 if abs(x) <= 1, else 0 (Courbariaux et al., BNN, 2016, eq. 4)."""
+    """Clipped straight-through estimator: g(x) = 1 if abs(x) <= c, else 0 (Courbariaux et al., BNN, 2016, eq. 4).
+
+    Args:
+        clip: c > 0; the paper's 1.
+
+    Raises:
+        ValueError: `clip` is out of range.
+    """
+
+    def __init__(self, clip: float = 1.0) -> None:
+        super().__init__()
+        self.clip = _positive("clip", clip)
 
     def surrogate_gradient(self, x: Tensor) -> Tensor:
-        """g(x) = 1 where abs(x) <= 1, else 0."""
-        return (x.abs() <= 1).to(x.dtype)
+        """g(x) = 1 where abs(x) <= c, else 0."""
+        return (x.abs() <= self.clip).to(x.dtype)
 
     def multiply_(self, grad: Tensor, x: Tensor) -> Tensor:
         """In one pass."""
-        above_one = 1 + torch.finfo(x.dtype).eps  # aten's bounds are open, the clipped STE's closed
-        result: Tensor = torch.ops.aten.hardtanh_backward.grad_input(grad, x, -above_one, above_one, grad_input=grad)
+        above = self.clip * (1 + torch.finfo(x.dtype).eps)  # aten's bounds are open, the clipped STE's closed
+        result: Tensor = torch.ops.aten.hardtanh_backward.grad_input(grad, x, -above, above, grad_input=grad)
         return result
 
 
