@@ -1,0 +1,53 @@
+"""What every attack takes and gives."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bnn_tasks.robustness.objective import Objective
+
+
+@dataclass
+class Attacked:
+    """What an attack found, image by image.
+
+    Attributes:
+        images: (B, C, H, W) in [0, 1], within ε of the originals: of a lost image the one that lost it, else the best found.
+        broken: (B,) bool, lost at any iterate, not only at the last.
+        losses: (B,) the objective's value at ``images``.
+        queries: (B,) int64, forward passes spent on each image.
+        trace: mean objective after every step, over the images still fought for; empty where there are no steps.
+    """
+
+    images: Tensor
+    broken: Tensor
+    losses: Tensor
+    queries: Tensor
+    trace: list[float] = field(default_factory=list)
+
+
+class Attack:
+    """Base class: everything random is drawn from the generator, so that one seed gives one result.
+
+    Attributes:
+        name: in reports.
+        needs_gradient: whether it differentiates the objective; an exported artifact can be attacked without only.
+    """
+
+    name: str
+    needs_gradient: bool = True
+
+    def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
+        """Attack one batch.
+
+        Args:
+            objective: bound to the batch; raised.
+            images: (B, C, H, W) in [0, 1].
+            eps: radius of the ball, >= 0: largest change of a value for L∞, Euclidean length of an image's change for L2.
+            generator: on the CPU.
+
+        Raises:
+            ValueError: images outside [0, 1], or `eps` outside its range.
+        """
+        raise NotImplementedError

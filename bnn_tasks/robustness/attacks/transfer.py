@@ -1,0 +1,85 @@
+"""Attacks made on one model and judged on another."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.ledger import Ledger
+from bnn_tasks.robustness.objective import Model, Objective, classification
+
+
+class Unbroken(Objective):
+    """An objective that no image is ever lost by: the attack climbs to its last step, as a transfer needs.
+
+    Args:
+        objective: the one that is raised.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+
+    def __call__(self, images: Tensor, progress: float = 0.0) -> Tensor:
+        """The objective's value."""
+        return self.objective(images, progress)
+
+    def broken(self, images: Tensor) -> Tensor:
+        """Never."""
+        return torch.zeros(len(images), dtype=torch.bool, device=images.device)
+
+    def select(self, index: Tensor) -> "Unbroken":
+        """The same on some of the images."""
+        return Unbroken(self.objective.select(index))
+
+
+class MeanLogits:
+    """An ensemble: the mean of its members' logits (Dong et al., MI-FGSM, 2018, section 3.3: fusing logits transfers best).
+
+    Args:
+        models: images in [0, 1] -> logits (B, K).
+
+    Raises:
+        ValueError: there is none.
+    """
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        if not models:
+            raise ValueError("Expected `models` to be at least one, but got none.")
+        self.models = list(models)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, K)."""
+        return torch.stack([model(images).float() for model in self.models]).mean(0)
+
+
+class Transfer(Attack):
+    """Perturb on other models, without knowledge of the victim, and judge on it (Papernot et al., Practical Black-Box, 2017).
+
+    The victim sees the final images once and is not differentiated: an exported artifact can be one.
+
+    Args:
+        attack: of any objective, as PGD or MI-FGSM are; it climbs the sources' loss to its last step.
+        sources: models in eval mode, images in [0, 1] -> logits; of several, the mean logits.
+        name: in reports, as "real twin".
+    """
+
+    needs_gradient = False  # of the victim
+
+    def __init__(self, attack: Attack, sources: Sequence[Model], name: str) -> None:
+        self.attack, self.source, self.name = attack, MeanLogits(sources), f"transfer from {name}"
+
+    def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
+        """Attack one batch; see `Attack`. The trace is the sources'; ``queries`` counts the victim's.
+
+        Raises:
+            TypeError: the objective is not a classifier's.
+        """
+        ledger = Ledger(objective, images)
+        index = ledger.alive
+        if len(index):
+            source = classification(objective).select(index).with_model(self.source)
+            found = self.attack(Unbroken(source), images[index], eps, generator)
+            ledger.trace = found.trace
+            ledger.try_out(index, found.images)
+        return ledger.result()
