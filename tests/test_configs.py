@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from configs_for_tests import shrink
+from configs_for_tests import shrink, tiny_classification_config
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -158,7 +158,10 @@ def test_there_are_configs() -> None:
     assert CONFIGS
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+ATTACKS = [path for path in CONFIGS if path.parent.name == "robustness"]
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path not in ATTACKS], ids=lambda p: p.stem)
 def test_config_fits_a_batch(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(teacher, "get_model", small_torchvision_detector)
@@ -182,12 +185,35 @@ def test_config_fits_a_batch(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
     main(["fit", "--config", str(tmp_path / "config.yaml")])
 
 
+@pytest.mark.parametrize("path", ATTACKS, ids=lambda p: p.stem)
+def test_config_attacks_an_image(path: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load(path.read_text())
+    WRITERS[config["data"]["class_path"]](tmp_path / "set", config["data"])
+    config["data"]["init_args"] |= {"root": str(tmp_path / "set"), "batch_size": 3}
+    training = tiny_classification_config(tmp_path / "victim", 1)
+    training["trainer"] |= {"limit_train_batches": 2, "callbacks": [{"class_path": "LastCheckpoint"}]}
+    training["data"] = {"class_path": config["data"]["class_path"], "init_args": dict(config["data"]["init_args"])}
+    (tmp_path / "victim.yaml").write_text(yaml.safe_dump(training))
+    main(["fit", "--config", str(tmp_path / "victim.yaml")])
+    task = config["model"]["init_args"]
+    for victim in (task["victim"], *task["others"]):
+        victim["init_args"]["path"] = str(tmp_path / "victim" / "checkpoints" / "last.ckpt")
+    study = task["study"]["init_args"]
+    study |= {"sweep": study["sweep"][:1], "step_counts": [1, 2], "ladder": [0, 1]}
+    study["arsenal"]["init_args"] = {"steps": 1, "queries": 2}
+    config["trainer"] |= {"accelerator": "cpu", "default_root_dir": str(tmp_path), "enable_progress_bar": False}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    main(["test", "--config", str(tmp_path / "config.yaml")])
+    assert (tmp_path / "robustness" / "results.json").exists()
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_config_says_how_it_runs(path: Path) -> None:
     """`runs as it stands`: its header names the command with its own path."""
     text = path.read_text()
     relative = path.relative_to(Path(__file__).parents[1])
-    assert f"bnn-tasks fit  --config {relative}" in text or f"bnn-tasks fit --config {relative}" in text
+    verb = "test" if path in ATTACKS else "fit"
+    assert f"bnn-tasks {verb}  --config {relative}" in text or f"bnn-tasks {verb} --config {relative}" in text
     config = yaml.safe_load(text)
     assert path.stem in config["trainer"]["default_root_dir"]
     assert not Path(config["data"]["init_args"]["root"]).is_absolute()

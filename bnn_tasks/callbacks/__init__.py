@@ -6,6 +6,7 @@ from bnn_tasks.callbacks.detection_curves import DetectionCurves
 from bnn_tasks.callbacks.frozen_batchnorm import FrozenBatchNorm
 from bnn_tasks.callbacks.reestimate import ReestimateBatchNorm
 from bnn_tasks.callbacks.results import ResultsWriter
+from bnn_tasks.callbacks.robustness_report import RobustnessReport
 from bnn_tasks.callbacks.samples import SamplePictures
 from bnn_tasks.callbacks.start_weights import BackboneWeights, ModelWeights
 from bnn_tasks.callbacks.telemetry import Telemetry
@@ -19,6 +20,7 @@ __all__ = [
     "ModelWeights",
     "ReestimateBatchNorm",
     "ResultsWriter",
+    "RobustnessReport",
     "SamplePictures",
     "Telemetry",
 ]

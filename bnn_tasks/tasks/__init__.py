@@ -2,6 +2,7 @@
 
 from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.classification import ClassificationTask
+from bnn_tasks.tasks.classification_auxiliary import ClassificationAuxiliaryLoss, OrthogonalityLoss
 from bnn_tasks.tasks.classification_metrics import ClassificationMetrics, ImageClassification
 from bnn_tasks.tasks.detection import DetectionTask
 from bnn_tasks.tasks.detection_metrics import DetectionMetrics, ImageDetections
@@ -16,6 +17,14 @@ from bnn_tasks.tasks.distillation import (
     TorchvisionDetectorTeacher,
 )
 from bnn_tasks.tasks.feature_distillation import FeatureDistillationTask
+from bnn_tasks.tasks.robustness import (
+    Arsenal,
+    ArtifactVictim,
+    CheckpointVictim,
+    ClassifierStudy,
+    RobustnessTask,
+    Victim,
+)
 from bnn_tasks.tasks.segmentation import SegmentationTask
 from bnn_tasks.tasks.segmentation_distillation import (
     PairWiseImitation,
@@ -29,9 +38,14 @@ from bnn_tasks.tasks.segmentation_metrics import ImageSegmentation
 from bnn_tasks.tasks.teachers import EfficientNetLite0Teacher, FeatureTeacher, TimmTeacher, TorchvisionTeacher
 
 __all__ = [
+    "Arsenal",
+    "ArtifactVictim",
     "CheckpointTeacher",
+    "CheckpointVictim",
+    "ClassificationAuxiliaryLoss",
     "ClassificationMetrics",
     "ClassificationTask",
+    "ClassifierStudy",
     "DetectionMetrics",
     "DetectionTask",
     "DetectorTeacher",
@@ -43,11 +57,13 @@ __all__ = [
     "ImageDetections",
     "ImageSegmentation",
     "ImitationTerm",
+    "OrthogonalityLoss",
     "PairWiseImitation",
     "PixelWiseImitation",
     "ProposalImitation",
     "PyramidImitation",
     "ResponseImitation",
+    "RobustnessTask",
     "SegmentationAuxiliaryLoss",
     "SegmentationDistillation",
     "SegmentationImitationTerm",
@@ -57,4 +73,5 @@ __all__ = [
     "TimmTeacher",
     "TorchvisionDetectorTeacher",
     "TorchvisionTeacher",
+    "Victim",
 ]

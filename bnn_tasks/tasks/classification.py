@@ -1,15 +1,20 @@
 """Classification: training loss, and validation loss and accuracy from one forward pass over every image."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from bnn_tasks.binary import Schedule
 from bnn_tasks.data.classification.batch import ClassificationBatch
 from bnn_tasks.models import ImageClassifier
+from bnn_tasks.robustness.adversarial_training import CleanTraining, Learner, TrainingObjective
 from bnn_tasks.tasks.base import Task
+from bnn_tasks.tasks.classification_auxiliary import ClassificationAuxiliaryLoss
 from bnn_tasks.tasks.classification_metrics import ClassificationMetrics, ImageClassification
 from bnn_tasks.tasks.compiled import CompiledForward
 
@@ -29,10 +34,12 @@ class ClassificationTask(Task):
         compile: whether training runs the model's forward through torch.compile: an optimiser of whole graphs, which needs
             a C++ compiler and takes about a minute at the start. Evaluation, export and the checkpoint's keys are the
             same either way.
+        training: what is trained on; None is `CleanTraining`, others are `PGDTraining`, `FreeTraining` and `TRADES`.
+        auxiliary: further training losses.
 
     Raises:
         ValueError: `classes` is empty or names one class twice; at the start of a fit, `compile` is set and there is no
-            C++ compiler.
+            C++ compiler, or `training` replays batches and gradients are accumulated over several.
     """
 
     model: ImageClassifier
@@ -44,6 +51,8 @@ class ClassificationTask(Task):
         optimizer: OptimizerCallable,
         schedule: Schedule | None = None,
         compile: bool = False,
+        training: TrainingObjective | None = None,
+        auxiliary: list[ClassificationAuxiliaryLoss] | None = None,
     ) -> None:
         super().__init__(classes, optimizer, schedule)
         self._save_plain_hyperparameters()
@@ -52,6 +61,8 @@ class ClassificationTask(Task):
         self.metrics = ClassificationMetrics(self.classes)
         self.compile_training = compile
         self._compiled: CompiledForward | None = None
+        self.objective = CleanTraining() if training is None else training
+        self.auxiliary = nn.ModuleList(auxiliary or [])
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) for `images`, (N, 3, H, W) in [0, 1]."""
@@ -59,7 +70,12 @@ class ClassificationTask(Task):
         return logits
 
     def on_fit_start(self) -> None:
-        """Set the compiled forward up, where it is wanted."""
+        """Refuse gradients accumulated over replayed batches; set the compiled forward up, where it is wanted."""
+        if self.objective.replays > 1 and self.trainer.accumulate_grad_batches != 1:
+            raise ValueError(
+                f"Expected trainer.accumulate_grad_batches to be 1 for {type(self.objective).__name__}, which steps several "
+                f"times on each batch, but got {self.trainer.accumulate_grad_batches}. Cure: 1, or PGDTraining."
+            )
         self._compiled = CompiledForward(self.model) if self.compile_training else None
 
     def training_forward(self, images: Tensor) -> Tensor:
@@ -70,6 +86,25 @@ class ClassificationTask(Task):
     def losses(self, outputs: Tensor, batch: ClassificationBatch) -> dict[str, Tensor]:
         """The classifier's losses, from its logits."""
         return self.model.loss(outputs, batch.labels)
+
+    def training_losses(self, batch: ClassificationBatch) -> dict[str, Tensor]:
+        """The training objective's losses and the auxiliary ones."""
+        learner = Learner(self.model, self.training_forward, self.model.loss)
+        losses = self.objective(learner, batch.images, batch.labels)
+        for extra in self.auxiliary:
+            losses |= extra(self.model, batch.images, batch.labels, self.progress())
+        return losses
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """As many steps on the batch as the training objective replays it; for schedules and progress they are one."""
+        for _ in range(self.objective.replays):
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
     def names(self, batch: ClassificationBatch) -> Sequence[str]:
         """The images' file names."""

@@ -1,0 +1,101 @@
+"""Where an attacker may change a batch: in the pictures, not in what a letterboxed canvas is filled up with."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.objective import Objective
+from bnn_tasks.runtime.images import Placement
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A batch at the network's input size, where attacks act.
+
+    Attributes:
+        images: (B, C, H, W) float32 in [0, 1], as the data module gave them.
+        inside: (B, 1, H, W) bool, where the picture lies.
+    """
+
+    images: Tensor
+    inside: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor, placements: Sequence[Placement]) -> "Canvas":
+        """The canvas of a batch.
+
+        To a picture belong the pixels that `bnn_tasks.runtime.images.Resize` draws: those that it covers whole.
+
+        Args:
+            images: (B, C, H, W) float32 in [0, 1].
+            placements: where each picture lies.
+
+        Raises:
+            ValueError: not as many placements as images.
+        """
+        if len(placements) != len(images):
+            raise ValueError(f"Expected a placement an image, but got {len(placements)} for {len(images)} images.")
+        height, width = images.shape[-2:]
+        inside = images.new_zeros(len(images), 1, height, width, dtype=torch.bool)
+        for picture, at in zip(inside, placements):
+            top, bottom = _span(at.scale_y, at.offset_y, at.height, height)
+            left, right = _span(at.scale_x, at.offset_x, at.width, width)
+            picture[:, top:bottom, left:right] = True
+        return cls(images, inside)
+
+    def paste(self, images: Tensor) -> Tensor:
+        """The pictures of `images` on this canvas: what lies outside is this canvas's own, and has no gradient.
+
+        Args:
+            images: (B, C, H, W).
+        """
+        return torch.where(self.inside, images, self.images)
+
+    def select(self, index: Tensor) -> "Canvas":
+        """Some of the images.
+
+        Args:
+            index: (b,) int64, places in the batch.
+        """
+        return Canvas(self.images[index], self.inside[index])
+
+
+class CanvasObjective(Objective):
+    """Base class of the objectives whose images lie on a canvas; they look at what `Canvas.paste` gives.
+
+    Args:
+        canvas: of the batch.
+    """
+
+    def __init__(self, canvas: Canvas) -> None:
+        self.canvas = canvas
+
+    def attack(self, attack: Attack, eps: float, generator: torch.Generator) -> Attacked:
+        """Run an attack on the canvas's images; outside the pictures nothing has changed, bit by bit.
+
+        A random start may have spent a part of an L2 ball outside the picture, so that ball is used a little less.
+
+        Args:
+            attack: what raises the objective.
+            eps: radius of the ball, see `Attack.__call__`.
+            generator: on the CPU.
+        """
+        found = attack(self, self.canvas.images, eps, generator)
+        found.images = self.canvas.paste(found.images)
+        return found
+
+
+def _span(scale: float, offset: float, length: int, side: int) -> tuple[int, int]:
+    """First canvas pixel of a picture's axis, and the one after its last: those that `Resize.fit` draws."""
+    tolerance = 1e-6  # canvas pixels; forgives the rounding of an edge that is meant to be whole
+    edges = sorted((offset, offset + scale * length))
+    low, high = max(0.0, edges[0]), min(float(side), edges[1])
+    start, stop = math.ceil(low - tolerance), math.floor(high + tolerance)
+    if low < high and start >= stop:  # thinner than a pixel: drawn as one
+        start = min(math.floor(low), side - 1)
+        stop = start + 1
+    return start, max(start, stop)

@@ -1,0 +1,88 @@
+"""An attack over many images, a few at a time, whatever the memory."""
+
+import logging
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from bnn_tasks.robustness.attacks import Attack, Attacked, MembersAttacked
+from bnn_tasks.robustness.objective import Objective
+
+_log = logging.getLogger(__name__)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # Of the CPU's allocator torch says so in a RuntimeError's words alone.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+class Chunks:
+    """Runs functions of image indices on a few images at a time; a chunk that does not fit is halved, once for all.
+
+    Args:
+        size: images at a time, >= 1.
+
+    Raises:
+        ValueError: `size` is below 1.
+    """
+
+    def __init__(self, size: int = 128) -> None:
+        if size < 1:
+            raise ValueError(f"Expected `size` to be >= 1, but got {size}.")
+        self.size = size
+
+    def run(self, count: int, function: Callable[[Tensor], Attacked]) -> Iterator[tuple[Tensor, Attacked]]:
+        """Call `function` with index after index; yield each with what it gave.
+
+        Args:
+            count: of images.
+            function: (b,) int64 -> result.
+        """
+        start = 0
+        while start < count:
+            index = torch.arange(start, min(start + self.size, count))
+            try:
+                result = function(index)
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error) or self.size == 1:
+                    raise
+                self.size = max(1, self.size // 2)
+                _log.warning("out of memory with %d images at a time; going on with %d", 2 * self.size, self.size)
+                continue
+            yield index, result
+            start += len(index)
+
+    def attack(self, attack: Attack, objective: Objective, images: Tensor, eps: float, seed: int) -> Attacked:
+        """Attack all images; with members where the attack has some.
+
+        Args:
+            attack: of the images.
+            objective: bound to them.
+            images: (B, C, H, W) in [0, 1].
+            eps: radius.
+            seed: of this attack; every chunk draws from a generator of its own.
+        """
+
+        def some(index: Tensor) -> Attacked:
+            generator = torch.Generator().manual_seed(seed + int(index[0]))
+            return attack(objective.select(index), images[index], eps, generator)
+
+        parts = [part for _, part in self.run(len(images), some)]
+        steps = max((len(part.trace) for part in parts), default=0)
+        # Of chunks that fought on while others were done.
+        traces = [[part.trace[k] for part in parts if k < len(part.trace)] for k in range(steps)]
+        joined = Attacked(
+            torch.cat([part.images for part in parts]),
+            torch.cat([part.broken for part in parts]),
+            torch.cat([part.losses for part in parts]),
+            torch.cat([part.queries for part in parts]),
+            [sum(values) / len(values) for values in traces],
+        )
+        grouped = [part for part in parts if isinstance(part, MembersAttacked)]
+        if len(grouped) < len(parts):
+            return joined
+        names = grouped[0].members
+        return MembersAttacked(
+            **vars(joined), members={name: torch.cat([part.members[name] for part in grouped]) for name in names}
+        )

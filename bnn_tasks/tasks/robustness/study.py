@@ -1,0 +1,195 @@
+"""Everything that is asked of one classifier under attack, in one order, and the verdict on it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnn_tasks.robustness.attacks import Attack, Attacked, MembersAttacked
+from bnn_tasks.robustness.diagnostics import Sensitivity, sensitivity
+from bnn_tasks.robustness.verdict import judge
+from bnn_tasks.tasks.robustness.arsenal import Arsenal
+from bnn_tasks.tasks.robustness.chunks import Chunks
+from bnn_tasks.tasks.robustness.evidence import PROBED, facts_of
+from bnn_tasks.tasks.robustness.findings import Accuracy, Example, Findings, Row, accuracy
+from bnn_tasks.tasks.robustness.subject import Subject
+from bnn_tasks.tasks.robustness.victims import Victim
+
+LADDER = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # ε in units of 1/255: from tiny to total
+EXAMPLES = 16  # pairs for the contact sheet
+
+
+def _rising(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    if not values or list(values) != sorted(set(values)) or values[0] < 0:
+        raise ValueError(f"Expected `{name}` to be rising numbers >= 0, but got {list(values)}.")
+    return tuple(values)
+
+
+class ClassifierStudy:
+    """White-box, black-box and transfer attacks on one classifier, a ladder of ε, a sweep of surrogates, diagnostics.
+
+    Every attack at ``eps`` is run on all images that are right without it, so that each has a row of its own; along the ladder
+    an image that is lost stays lost, since it lies in every larger ball, and attacks run on survivors alone.
+
+    Args:
+        arsenal: the attacks, with their budget.
+        eps: of the table, > 0, in units of 1/255, whatever the norm. A binary net can look robust at small ε and be at 0 where
+            a real one is too, so one large ε says nothing.
+        ladder: ε of the curve, rising, in the same units; one above 127 is what `judge` asks for.
+        sweep: ε of the heat map.
+        step_counts: PGD's numbers of steps for the convergence curve, rising.
+        chunk: images at a time, >= 1; halved where memory runs out.
+        seed: of everything random.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        arsenal: Arsenal | None = None,
+        eps: float = 2.0,
+        ladder: Sequence[float] = LADDER,
+        sweep: Sequence[float] = (0.5, 1.0, 2.0, 4.0),
+        step_counts: Sequence[int] = (10, 20, 50),
+        chunk: int = 128,
+        seed: int = 0,
+    ) -> None:
+        if not eps > 0:
+            raise ValueError(f"Expected `eps` to be > 0, but got {eps}.")
+        self.arsenal = Arsenal() if arsenal is None else arsenal
+        self.eps = eps / 255
+        self.ladder = [step / 255 for step in _rising("ladder", ladder)]
+        self.sweep = [step / 255 for step in _rising("sweep", sweep)]
+        self.step_counts = [int(count) for count in _rising("step_counts", step_counts)]
+        self.chunks, self.seed = Chunks(chunk), seed
+
+    def run(self, victim: Victim, others: Sequence[Victim], images: Tensor, labels: Tensor) -> Findings:
+        """Study one victim.
+
+        Args:
+            victim: that is attacked.
+            others: whose adversarial images are tried on it, the real twin first.
+            images: (n, C, H, W) in [0, 1].
+            labels: (n,) int64.
+
+        Raises:
+            ValueError: images outside [0, 1], or no image is right without an attack.
+        """
+        subject = Subject(victim, images, labels, self.chunks, self.seed)
+        found = self._table(subject, others)
+        lost = torch.stack([one.broken for one in found.values()]).any(0)
+        ladder = self._ladder(subject, lost)
+        convergence = self._convergence(subject)
+        facts = facts_of(subject, found, self.arsenal, self.eps, ladder, convergence)
+        depth, twin = self._sensitivity(subject, others, found)
+        return Findings(
+            victim=victim.path,
+            threat=self._threat(others, len(images)),
+            clean=accuracy(subject.right),
+            rows=_rows(subject, found),
+            worst=subject.accuracy(lost),
+            ladder=ladder,
+            surrogates=self._heat_map(subject),
+            convergence=convergence,
+            sensitivity=depth,
+            twin_sensitivity=twin,
+            facts=facts,
+            verdict=judge(facts),
+            examples=_examples(subject, found),
+        )
+
+    def _table(self, subject: Subject, others: Sequence[Victim]) -> dict[str, Attacked]:
+        """Every attack at ε."""
+        white = subject.victim.differentiable
+        attacks: list[Attack] = [self.arsenal.noise]
+        attacks += self.arsenal.gradient_attacks(subject.classes, subject.binary) if white else []
+        attacks += [*self.arsenal.transfers(others), self.arsenal.square]
+        return {attack.name: subject.attack(attack, self.eps) for attack in attacks}
+
+    def _ladder(self, subject: Subject, lost_at_eps: Tensor) -> list[tuple[float, Accuracy]]:
+        """(ε, worst case) for rising ε."""
+        worst = self.arsenal.worst(subject.classes, subject.binary, subject.victim.differentiable)
+        lost, points = torch.zeros_like(lost_at_eps), []
+        for eps in self.ladder:
+            alive = (~lost).nonzero()[:, 0]
+            if len(alive) and eps > 0:
+                lost[alive] |= subject.attack_some(worst, eps, alive).broken
+            if eps >= self.eps:
+                lost |= lost_at_eps
+            points.append((eps, subject.accuracy(lost)))
+        return points
+
+    def _heat_map(self, subject: Subject) -> dict[float, dict[str, float]]:
+        """ε -> surrogate -> accuracy."""
+        if not (subject.binary and subject.victim.differentiable):
+            return {}
+        found = {}
+        for eps in self.sweep:
+            swept = subject.attack(self.arsenal.sweep, eps)
+            assert isinstance(swept, MembersAttacked)
+            found[eps] = {name: subject.accuracy(broken).value for name, broken in swept.members.items()}
+        return found
+
+    def _convergence(self, subject: Subject) -> list[tuple[int, float]]:
+        """(steps, accuracy) of PGD at ε, each on all images."""
+        if not subject.victim.differentiable:
+            return []
+        return [
+            (count, subject.accuracy(subject.attack(self.arsenal.pgd(count), self.eps).broken).value)
+            for count in self.step_counts
+        ]
+
+    def _sensitivity(
+        self, subject: Subject, others: Sequence[Victim], found: dict[str, Attacked]
+    ) -> tuple[Sensitivity | None, Sensitivity | None]:
+        """Of the victim and of the first other net, on what PGD made."""
+        made = found.get(self.arsenal.iterated.name)
+        if made is None or subject.victim.module is None:
+            return None, None
+        clean, attacked = subject.x[:PROBED], made.images[:PROBED]
+
+        def depth(victim: Victim) -> Sensitivity | None:
+            generator = torch.Generator().manual_seed(self.seed)
+            return None if victim.module is None else sensitivity(victim.module, clean, attacked, generator)
+
+        return depth(subject.victim), depth(others[0]) if others else None
+
+    def _threat(self, others: Sequence[Victim], count: int) -> dict[str, Any]:
+        """What was done, for whoever wants to do it again."""
+        arsenal = self.arsenal
+        return {
+            "norm": arsenal.norm,
+            "eps": self.eps,
+            "images": count,
+            "seed": self.seed,
+            "steps": arsenal.steps,
+            "step_size": arsenal.step_size,
+            "queries": arsenal.queries,
+            "others": [other.path for other in others],
+            "inputs": "RGB in [0, 1] at the net's input size; the net normalises; eval mode, float32",
+        }
+
+
+def _rows(subject: Subject, found: dict[str, Attacked]) -> list[Row]:
+    rows = []
+    for name, one in found.items():
+        rest = [other.broken for key, other in found.items() if key != name]
+        alone = one.broken & ~torch.stack(rest).any(0) if rest else one.broken
+        rows.append(Row(name, subject.accuracy(one.broken), float(one.queries.float().mean()), subject.share(alone)))
+    return rows
+
+
+def _examples(subject: Subject, found: dict[str, Attacked]) -> list[Example]:
+    """Images that the attack of most losses lost."""
+    best = max(found.values(), key=lambda one: int(one.broken.sum()))
+    index = best.broken.nonzero()[:EXAMPLES, 0]
+    if not len(index):
+        return []
+    with torch.no_grad():
+        after = subject.victim(best.images[index]).argmax(1)
+    return [
+        Example(subject.x[i].cpu(), best.images[i].cpu(), int(subject.y[i]), int(label))
+        for i, label in zip(index.tolist(), after.tolist())
+    ]

@@ -1,0 +1,88 @@
+"""A victim with the images that it is tried on: what every part of a study reads."""
+
+import torch
+from torch import Tensor
+
+from bnn_tasks.binary import BinaryConv2d, BinaryLinear
+from bnn_tasks.robustness.attacks import Attack, Attacked
+from bnn_tasks.robustness.norms import check_images
+from bnn_tasks.robustness.objective import CrossEntropyObjective
+from bnn_tasks.tasks.robustness.chunks import Chunks
+from bnn_tasks.tasks.robustness.findings import Accuracy, accuracy
+from bnn_tasks.tasks.robustness.victims import Victim
+
+
+class Subject:
+    """Attacks run on the images that are right without one; shares are of all images.
+
+    Args:
+        victim: that is attacked.
+        images: (n, C, H, W) in [0, 1].
+        labels: (n,) int64.
+        chunks: images at a time.
+        seed: of everything random.
+
+    Attributes:
+        logits: (n, K) without an attack.
+        right: (n,) bool, without an attack.
+        x: (m, C, H, W), the images that are right.
+        y: (m,) their labels.
+        binary: whether the net has layers whose signs stand between images and gradients.
+
+    Raises:
+        ValueError: images outside [0, 1], or none is right without an attack.
+    """
+
+    def __init__(self, victim: Victim, images: Tensor, labels: Tensor, chunks: Chunks, seed: int) -> None:
+        check_images(images)
+        self.victim, self.images, self.chunks, self.seed = victim, images, chunks, seed
+        with torch.no_grad():
+            self.logits = torch.cat([victim(part) for part in images.split(chunks.size)]).float()
+        self.right = self.logits.argmax(1) == labels
+        if not bool(self.right.any()):
+            raise ValueError(
+                f"Expected {victim.path!r} to be right on some image, but it is on none of {len(images)}. Cure: the data and "
+                "the classes that it was trained with."
+            )
+        self.x, self.y = images[self.right], labels[self.right]
+        self.objective = CrossEntropyObjective(victim, self.y)
+        layers = [] if victim.module is None else list(victim.module.modules())
+        self.binary = any(isinstance(layer, BinaryConv2d | BinaryLinear) for layer in layers)
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.logits.shape[1]
+
+    def attack(self, attack: Attack, eps: float) -> Attacked:
+        """Attack all of ``x``.
+
+        Args:
+            attack: any.
+            eps: radius.
+        """
+        return self.chunks.attack(attack, self.objective, self.x, eps, self.seed)
+
+    def attack_some(self, attack: Attack, eps: float, index: Tensor) -> Attacked:
+        """Attack some of ``x``.
+
+        Args:
+            attack: any.
+            eps: radius.
+            index: (b,) int64, places in ``x``, b >= 1.
+        """
+        return self.chunks.attack(attack, self.objective.select(index), self.x[index], eps, self.seed)
+
+    def accuracy(self, broken: Tensor) -> Accuracy:
+        """What is left of all images.
+
+        Args:
+            broken: (m,) bool, of ``x``.
+        """
+        kept = self.right.clone()
+        kept[self.right] = ~broken
+        return accuracy(kept)
+
+    def share(self, broken: Tensor) -> float:
+        """Share of all images that `broken`, (m,) bool of ``x``, names."""
+        return float(broken.sum()) / len(self.images)

@@ -1,0 +1,291 @@
+"""A study of a classifier: its figures against loops over images, and planted faults that the verdict must name."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from configs_for_tests import tiny_classification_config
+from torch import Tensor, nn
+
+from bnn_tasks.binary import BinaryLinear
+from bnn_tasks.cli import main
+from bnn_tasks.export import export
+from bnn_tasks.robustness.attacks import PGD
+from bnn_tasks.runtime import Resize
+from bnn_tasks.tasks.robustness import Arsenal, ArtifactVictim, CheckpointVictim, ClassifierStudy, Findings, Victim
+from bnn_tasks.tasks.robustness.chunks import Chunks
+from bnn_tasks.tasks.robustness.subject import Subject
+
+CLASSES = ["a", "b", "c", "d"]
+QUICK = {"ladder": (0.0, 1.0, 4.0, 16.0, 128.0), "sweep": (4.0,), "step_counts": (5, 10), "eps": 4.0}
+
+
+class NetVictim(Victim):
+    """A module in memory."""
+
+    differentiable = True
+    classes = CLASSES
+
+    def __init__(self, net: nn.Module, path: str = "net") -> None:
+        self.module, self.path = net.eval(), path
+
+    def __call__(self, images: Tensor) -> Tensor:
+        assert self.module is not None
+        logits: Tensor = self.module(images)
+        return logits
+
+
+def pictures(count: int = 120, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Four templates, and noise."""
+    generator = torch.Generator().manual_seed(1)
+    templates = 0.5 + 0.12 * torch.randn(4, 1, 8, 8, generator=generator)
+    generator.manual_seed(seed)
+    labels = torch.arange(count) % 4
+    noise = 0.05 * torch.randn(count, 1, 8, 8, generator=generator)
+    return (templates[labels] + noise).clamp(0, 1), labels
+
+
+@cache
+def trained(build: Callable[[], nn.Module]) -> nn.Module:
+    """A net that has learnt the templates."""
+    torch.manual_seed(0)
+    net = build()
+    images, labels = pictures(400, seed=5)
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+    return net.eval()
+
+
+def real() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 4))
+
+
+def binary() -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(64, 64, bias=False),
+        nn.BatchNorm1d(64),
+        BinaryLinear(64, 64),
+        nn.BatchNorm1d(64),
+        BinaryLinear(64, 64),
+        nn.BatchNorm1d(64),
+        nn.Linear(64, 4),
+    )
+
+
+def study(
+    net: nn.Module, others: tuple[nn.Module, ...] = (), arsenal: Arsenal | None = None, count: int = 120
+) -> Findings:
+    run = ClassifierStudy(Arsenal(10, queries=60) if arsenal is None else arsenal, **QUICK)  # type: ignore[arg-type]
+    return run.run(NetVictim(net), [NetVictim(other, f"other {i}") for i, other in enumerate(others)], *pictures(count))
+
+
+def test_figures_are_of_all_images_and_the_ladder_falls() -> None:
+    net = trained(real)
+    images, labels = pictures()
+    found = study(net, (trained(binary),))
+    clean = float((net(images).argmax(1) == labels).float().mean())
+    assert found.clean.value == pytest.approx(clean)
+    values = [point.value for _, point in found.ladder]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == 0
+    at_eps = dict(found.ladder)[4 / 255]
+    assert at_eps.value <= found.worst.value <= min(row.accuracy.value for row in found.rows)
+    assert {row.attack for row in found.rows} >= {"FGSM", "transfer from other 0"}
+    assert not found.facts.binary
+    assert found.surrogates == {}
+
+
+def test_a_row_is_what_the_attack_alone_leaves() -> None:
+    images, labels = pictures()
+    net = trained(real)
+    subject = Subject(NetVictim(net), images, labels, Chunks(32), seed=0)
+    attack = PGD(5)
+    found = subject.attack(attack, 8 / 255)
+    right = 0
+    for index in range(len(images)):
+        if net(images[index : index + 1]).argmax() != labels[index]:
+            continue
+        place = int(subject.right[:index].sum())
+        right += int(net(found.images[place : place + 1]).argmax() == labels[index])
+    assert subject.accuracy(found.broken).value == pytest.approx(right / len(images))
+
+
+def test_chunks_do_not_change_what_does_not_draw() -> None:
+    images, labels = pictures(50)
+    whole = [
+        Subject(NetVictim(trained(real)), images, labels, Chunks(size), 0)
+        .attack(PGD(5, random_start=False), 8 / 255)
+        .broken
+        for size in (7, 50)
+    ]
+    assert torch.equal(*whole)
+
+
+def test_running_out_of_memory_halves_the_chunk(caplog: pytest.LogCaptureFixture) -> None:
+    images, labels = pictures(40)
+
+    class Small(NetVictim):
+        def __call__(self, images: Tensor) -> Tensor:
+            if torch.is_grad_enabled() and len(images) > 10:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().__call__(images)
+
+    subject = Subject(Small(trained(real)), images, labels, Chunks(32), 0)
+    assert len(subject.attack(PGD(2), 4 / 255).broken) == len(subject.x)
+    assert subject.chunks.size == 8
+    assert "going on with 8" in caplog.text
+
+
+def test_a_binary_net_has_its_sweep() -> None:
+    found = study(trained(binary), (trained(real),))
+    assert found.facts.binary
+    assert set(found.surrogates) == {4 / 255}
+    assert set(found.surrogates[4 / 255]) >= {"own", "identity", "tanh 3/σ"}
+    assert found.sensitivity is not None
+    assert found.sensitivity.flips
+    assert found.twin_sensitivity is not None
+    json.dumps(found.to_json(), allow_nan=False)
+    assert "verdict:" in str(found)
+
+
+class Stepped(nn.Module):
+    """Logits rounded: no gradient."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits.round() + 0 * logits
+
+
+class Huge(Stepped):
+    """Logits so large that the softmax is 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1e4 * self.net(x)
+
+
+class Stochastic(Stepped):
+    """Noise before the logits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x + 0.02 * torch.randn(x.shape))
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("wrap", "label", "reason"),
+    [
+        (Stepped, "gradient masking suspected", "gradient of zero"),
+        (Huge, "gradient masking suspected", "saturated"),
+        (Stochastic, "gradient masking suspected", "outputs are random"),
+    ],
+)
+def test_planted_nets_are_named(wrap: type[Stepped], label: str, reason: str) -> None:
+    torch.manual_seed(0)
+    verdict = study(wrap(trained(real))).verdict
+    assert verdict.label == label
+    assert any(reason in text for text in verdict.reasons)
+
+
+def test_a_broken_attack_is_named() -> None:
+    verdict = study(trained(real), arsenal=Arsenal(10, step_size=0.0, queries=60)).verdict
+    assert verdict.label == "attack too weak"
+    assert "cannot cross the ball" in verdict.reasons[0]
+
+
+def tiny_run(folder: Path) -> tuple[dict, Path]:
+    config = tiny_classification_config(folder / "train", 1)
+    (folder / "train.yaml").write_text(yaml.safe_dump(config))
+    main(["fit", "--config", str(folder / "train.yaml")])
+    return config, folder / "train" / "checkpoints" / "last.ckpt"
+
+
+def test_command_line_writes_one_report(tmp_path: Path) -> None:
+    config, checkpoint = tiny_run(tmp_path)
+    victim = CheckpointVictim(checkpoint)
+    assert victim.module is not None
+    artifact = tmp_path / "net.safetensors"
+    export(
+        victim.module, artifact, example=torch.rand(2, 3, 32, 32), classes=victim.classes, resize=Resize(((32, 32),))
+    )
+    settings = {"arsenal": {"class_path": "Arsenal", "init_args": {"steps": 2, "queries": 5}}}
+    settings |= {"ladder": [0, 1, 128], "sweep": [2], "step_counts": [1, 2]}
+    for kind, path in (("CheckpointVictim", checkpoint), ("ArtifactVictim", artifact)):
+        folder = tmp_path / kind
+        task = {
+            "victim": {"class_path": kind, "init_args": {"path": str(path)}},
+            "others": [{"class_path": "CheckpointVictim", "init_args": {"path": str(checkpoint)}}],
+            "study": {"class_path": "ClassifierStudy", "init_args": settings},
+            "images": 6,
+        }
+        trainer = config["trainer"] | {
+            "default_root_dir": str(folder),
+            "callbacks": [{"class_path": "RobustnessReport"}],
+            "inference_mode": False,
+        }
+        attacked = {
+            "trainer": trainer,
+            "model": {"class_path": "RobustnessTask", "init_args": task},
+            "data": config["data"],
+        }
+        (tmp_path / "attack.yaml").write_text(yaml.safe_dump(attacked))
+        main(["test", "--config", str(tmp_path / "attack.yaml")])
+        written = {path.name for path in (folder / "robustness").iterdir()}
+        assert {"results.json", "report.txt", "ladder.png", "attacks.png"} <= written
+        results = json.loads((folder / "robustness" / "results.json").read_text())
+        assert results["facts"]["images"] == 6
+        assert results["verdict"]["label"] == "attack too weak"
+    assert ("surrogates.png" in written) is False  # of the artifact
+
+    attacked["trainer"]["inference_mode"] = True
+    (tmp_path / "attack.yaml").write_text(yaml.safe_dump(attacked))
+    with pytest.raises(SystemExit):
+        main(["test", "--config", str(tmp_path / "attack.yaml")])
+
+
+def test_a_victim_in_train_mode_is_refused(tmp_path: Path) -> None:
+    _, checkpoint = tiny_run(tmp_path)
+    victim = CheckpointVictim(checkpoint)
+    assert victim.module is not None
+    victim.module.train()
+    with pytest.raises(ValueError, match="eval mode"):
+        victim(torch.rand(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: ClassifierStudy(eps=0), "eps"),
+        (lambda: ClassifierStudy(ladder=(2, 1)), "ladder"),
+        (lambda: ClassifierStudy(step_counts=()), "step_counts"),
+        (lambda: ClassifierStudy(chunk=0), "size"),
+        (lambda: Arsenal(norm="l1"), "norm"),
+        (
+            lambda: (
+                study(trained(real)).ladder
+                and Subject(NetVictim(real()), *(pictures()[0] * 300, pictures()[1]), Chunks(), 0)
+            ),
+            "0, 1",
+        ),
+    ],
+)
+def test_bad_arguments(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_an_artifact_of_another_kind_is_refused(tmp_path: Path) -> None:
+    export(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), tmp_path / "a.safetensors", example=torch.rand(1, 3, 8, 8))
+    with pytest.raises(ValueError, match="no probabilities"):
+        ArtifactVictim(tmp_path / "a.safetensors")
