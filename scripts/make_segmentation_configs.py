@@ -141,6 +141,7 @@ BRANCHES = """
                 init_args: {branches: 5, dilations: [1, 2, 3, 4, 5]}"""
 OUTPUT_STRIDE = "\n            output_stride: 16"
 
+PATHS = "3x3 filters a channel on the paths"
 MODELS = {
     "skip_r18": Model(
         "ResNet-18 with the ladder of real-valued skip paths",
@@ -198,8 +199,40 @@ MODELS = {
         "1x1 shortcuts and laterals, 3x3 filters a channel on the paths and classifier",
     ),
 }
-UNITS = {"binary": ("LocalBlock", "LocalUnit"), "real": ("RealBlock", "RealUnit")}
-JOINS = {"binary": "{class_path: ReActUnit, init_args: {path: ChannelPath}}", "real": "{class_path: RealUnit}"}
+REACT_JOIN = "{class_path: ReActUnit, init_args: {path: ChannelPath}}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the parts are made of.
+
+    Attributes:
+        block: of the backbone.
+        unit: of the decoder.
+        join: the unit that joins concatenated maps.
+        title: as the header has it, behind the model's.
+        paths: whether the blocks' paths have filters of their own.
+        data: which sets have it; empty for all.
+        models: which models have it; empty for all.
+    """
+
+    block: str
+    unit: str
+    join: str
+    title: str = ""
+    paths: bool = False
+    data: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+KINDS = {
+    "binary": Kind("LocalBlock", "LocalUnit", REACT_JOIN, paths=True),
+    "plain_binary": Kind("PlainBlock", "PlainUnit", "", ", plain blocks", data=("camvid",), models=("skip_r18",)),
+    "bireal_binary": Kind(
+        "BiRealBlock", "BiRealUnit", "", ", Bi-Real's blocks", data=("camvid",), models=("skip_r18",)
+    ),
+    "real": Kind("RealBlock", "RealUnit", "{class_path: RealUnit}"),
+}
 
 TEMPLATE = """{title}
 # {data.layout}
@@ -249,22 +282,25 @@ def configs() -> dict[str, str]:
     for model_name, model in MODELS.items():
         for data_name in model.data:
             data = DATA[data_name]
-            for index, (kind, (block, unit)) in enumerate(UNITS.items()):
-                name = f"{data_name}_{model_name}_{kind}"
-                said = f"binary backbone and decoder (real: stem, {model.real_layers})"
-                if kind == "real":
+            for suffix, kind in KINDS.items():
+                if (kind.data and data_name not in kind.data) or (kind.models and model_name not in kind.models):
+                    continue
+                name, real = f"{data_name}_{model_name}_{suffix}", suffix == "real"
+                layers = model.real_layers if kind.paths else model.real_layers.replace(f", {PATHS} and", " and")
+                said = f"binary backbone and decoder (real: stem, {layers})"
+                if real:
                     said = "the real-valued twin, without a binary layer"
-                head = textwrap.wrap(f"{data.title}, {model.title}: {said}.", 118)
+                head = textwrap.wrap(f"{data.title}, {model.title}{kind.title}: {said}.", 118)
                 texts[name] = TEMPLATE.format(
                     title="\n".join(f"# {line}" for line in head),
                     name=name,
                     data=data,
                     model=model,
-                    block=block,
-                    backbone=model.backbone[index],
-                    decoder=model.decoder.format(c=data.channels, unit=unit, join=JOINS[kind], rates=data.rates),
-                    activation=RELU if kind == "real" else "",
-                    rate=data.real_rate if kind == "real" else data.rate,
+                    block=kind.block,
+                    backbone=model.backbone[real],
+                    decoder=model.decoder.format(c=data.channels, unit=kind.unit, join=kind.join, rates=data.rates),
+                    activation=RELU if real else "",
+                    rate=data.real_rate if real else data.rate,
                 )
     return texts
 
