@@ -10,7 +10,7 @@ from PIL import Image
 
 from bnn_tasks.data import DataError
 from bnn_tasks.data.segmentation.coding import ColourCoding, IndexCoding, pack
-from bnn_tasks.data.segmentation.masks import read_colours, read_indices
+from bnn_tasks.data.segmentation.masks import mask_size, read_colours, read_indices
 from bnn_tasks.runtime.images import ImageError
 
 RNG = np.random.default_rng(0)
@@ -101,8 +101,47 @@ def test_an_rgb_mask_is_refused_with_the_cure(tmp_path):
 
 
 def test_an_index_mask_is_refused_where_colours_are_given(tmp_path):
-    with pytest.raises(DataError, match=r"m\.png: .*leave `colours` out"):
-        read_colours(write_mask(tmp_path / "m.png", [[1, 2]]))
+    with pytest.raises(DataError, match=r"m\.png: .*\[1, 1, 1\] \(1 pixel\).*leave `colours` out"):
+        ColourCoding({(0, 0, 0): 0, (9, 8, 7): 1}).read(write_mask(tmp_path / "m.png", [[0, 1]]))
+    Image.fromarray(np.full((2, 2), 500, np.uint16)).save(tmp_path / "n.png")
+    with pytest.raises(DataError, match=r"n\.png: .*leave `colours` out"):
+        read_colours(tmp_path / "n.png")
+
+
+@pytest.mark.parametrize(("mode", "table"), [("L", [0, 70, 255]), ("LA", [0, 70, 255]), ("1", [0, 255])])
+def test_grey_colours_that_a_program_saved_as_grey_are_colours(tmp_path, mode, table):
+    values = RNG.integers(0, len(table), (5, 7))
+    grey = np.array(table, np.uint8)[values]
+    if mode == "LA":
+        image = Image.fromarray(np.stack([grey, RNG.integers(0, 256, grey.shape).astype(np.uint8)], -1), "LA")
+    else:
+        image = Image.fromarray(grey == 255 if mode == "1" else grey)
+    image.save(tmp_path / "m.png")
+    coding = ColourCoding({(v, v, v): label for label, v in enumerate(table)} | {(128, 0, 0): 9})
+    np.testing.assert_array_equal(coding.read(tmp_path / "m.png"), values)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_grey_of_few_bits_is_a_colour_up_to_white(tmp_path, bits):
+    """By the PNG specification, section 13.12: a sample s of d bits is 255 s / (2^d - 1) of 8 bits."""
+    values = RNG.integers(0, 2**bits, (5, 7))
+    (tmp_path / "m.png").write_bytes(grey_png(values, bits))
+    expected = np.repeat(values[..., None] * 255 // (2**bits - 1), 3, -1)
+    np.testing.assert_array_equal(read_colours(tmp_path / "m.png"), expected)
+
+
+@pytest.mark.parametrize(("suffix", "orientation"), [("png", None), ("png", 6), ("tif", None)])
+def test_a_header_has_the_size_that_is_read(tmp_path, suffix, orientation):
+    path = tmp_path / f"m.{suffix}"
+    image = Image.fromarray(RNG.integers(0, 9, (5, 7), np.uint8))
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    image.save(path, exif=exif)
+    assert mask_size(path) == read_indices(path).shape == (5, 7)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ImageError, match=rf"m\.{suffix}: not a readable mask"):
+        mask_size(path)
 
 
 def test_a_lossy_mask_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Reads a whole segmentation set and lists everything that is wrong with it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from bnn_tasks.data.module import SPLITS
 from bnn_tasks.data.report import DataReport, format_counts
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import MaskCoding
-from bnn_tasks.data.segmentation.dataset import SegmentationRecord, size_fault
+from bnn_tasks.data.segmentation.dataset import SegmentationRecord
+from bnn_tasks.data.segmentation.faults import empty_fault, one_class_fault, size_fault, void_fault
 from bnn_tasks.runtime.images import ImageError, Resize, read_image
 
 if TYPE_CHECKING:
@@ -84,21 +86,31 @@ def check_segmentation(data: "SegmentationData") -> SegmentationReport:
         try:
             records[split] = data.read(split, findings)
             coding = data.coding(split)
-        except DataError as error:  # training and validation do without a test split
-            (findings.warning if split == "test" else findings.error)(f"the {split} split cannot be read: {error}")
+        except DataError as error:
+            _fatal(split, findings)(f"the {split} split cannot be read: {error}")
             records[split] = []
+        else:
+            if not records[split] and not findings.errors:
+                _fatal(split, findings)(empty_fault(data.root, split))
         if _repeats(records, split):
             del records[split]
             report.warnings.append(f"the {split} split has the pictures of an earlier one; they are counted once")
             continue
         if records[split]:
             report.splits[split] = _read_all(records[split], coding, report, findings)
+            if (images := report.splits[split].images) and not report.splits[split].pixels.any():
+                _fatal(split, findings)(void_fault(data.root, split, images))
         report.errors += findings.errors
         report.warnings += findings.warnings
     _check_splits(records, report)
     _check_cache(data, records, report)
-    _suggest([record for split in records.values() for record in split], data.resize, report)
+    _suggest(data.resize, report)
     return report
+
+
+def _fatal(split: str, findings: Findings) -> Callable[[str], None]:
+    """What takes a fault of a whole split: training and validation do without a test split."""
+    return findings.warning if split == "test" else findings.error
 
 
 def _repeats(records: dict[str, list[SegmentationRecord]], split: str) -> bool:
@@ -127,7 +139,7 @@ def _read_all(
             findings.error(str(error))
         if mask is None:
             continue
-        if image is not None and (fault := size_fault(record, image, mask)):
+        if image is not None and (fault := size_fault(record.path, image.shape[:2], record.mask, mask.shape)):
             findings.error(fault)
         counts = np.bincount(mask.ravel(), minlength=VOID + 1)
         if counts[VOID] == mask.size:
@@ -152,10 +164,7 @@ def _check_splits(records: dict[str, list[SegmentationRecord]], report: Segmenta
         elif "train" in report.splits and not report.splits["train"].pixels[label]:
             report.warnings.append(f"class {name!r} has no pixel in the train split, so it cannot be learnt")
     if len(report.class_names) == 1:
-        report.warnings.append(
-            f"{report.class_names[0]!r} is the only class, so any net is right on every pixel that is not void; if there is a "
-            "background, make it a class"
-        )
+        report.warnings.append(one_class_fault(report.class_names[0]))
     void = sum(summary.void for summary in report.splits.values())
     seen = [label for label in range(len(report.class_names)) if any(s.pixels[label] for s in report.splits.values())]
     if void and len(report.class_names) == 2 and seen == [0]:
@@ -177,18 +186,18 @@ def _check_cache(
         )
 
 
-def _suggest(records: list[SegmentationRecord], resize: Resize, report: SegmentationReport) -> None:
+def _suggest(resize: Resize, report: SegmentationReport) -> None:
     grey: list[float] = []
     enlarged = 0
-    for record in records:
-        size = resize.bucket(record.height, record.width)
-        x0, y0, x1, y1 = resize.window(record.height, record.width, size)
+    for height, width in report.image_sizes.elements():  # of the pictures that can be read
+        size = resize.bucket(height, width)
+        x0, y0, x1, y1 = resize.window(height, width, size)
         scales = size[1] / (x1 - x0), size[0] / (y1 - y0)
-        grey.append(1 - scales[0] * scales[1] * record.width * record.height / (size[0] * size[1]))
+        grey.append(1 - scales[0] * scales[1] * width * height / (size[0] * size[1]))
         enlarged += max(scales) > 1
-    if grey and enlarged / len(records) > ENLARGED_SHARE:
+    if grey and enlarged / len(grey) > ENLARGED_SHARE:
         report.suggestions.append(
-            f"{enlarged} of {len(records)} pictures are smaller than the net's input {resize.sizes} and are enlarged to it; "
+            f"{enlarged} of {len(grey)} pictures are smaller than the net's input {resize.sizes} and are enlarged to it; "
             "smaller `sizes` would spend fewer operations on them"
         )
     if grey and np.mean(grey) > GREY_SHARE:

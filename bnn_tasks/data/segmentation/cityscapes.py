@@ -8,7 +8,7 @@ from bnn_tasks.data.segmentation.base import SegmentationData
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import IndexCoding, MaskCoding
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
-from bnn_tasks.data.segmentation.pairs import files_by_name, pair
+from bnn_tasks.data.segmentation.pairs import Place, pair
 
 # Of cityscapesScripts, helpers/labels.py: the 19 classes that are evaluated, in the order of their train ids, by id.
 CITYSCAPES_IDS = {
@@ -89,7 +89,6 @@ class CityscapesData(SegmentationData):
             split: ``"train"``, ``"val"`` or ``"test"``.
             findings: takes pictures without a mask and masks without a picture.
         """
-        folders = self.root / "leftImg8bit" / self.splits[split], self.root / "gtFine" / self.splits[split]
-        pictures = files_by_name(folders[0], {".png"}, "_leftImg8bit")
-        masks = files_by_name(folders[1], {".png"}, f"_gtFine_{self.encoding}")
-        return pair(pictures, masks, folders, findings)
+        images = Place(self.root / "leftImg8bit" / self.splits[split], {".png"}, "_leftImg8bit")
+        masks = Place(self.root / "gtFine" / self.splits[split], {".png"}, f"_gtFine_{self.encoding}")
+        return pair(images.files(), masks.files(), (images, masks), findings)

@@ -17,7 +17,8 @@ from bnn_tasks.data.segmentation.base import SegmentationData
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import MOST_CLASSES, MaskCoding
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
-from bnn_tasks.runtime.images import Size
+from bnn_tasks.data.segmentation.faults import shown_size
+from bnn_tasks.runtime.images import ImageError, Size, image_size
 
 
 class Instance(NamedTuple):
@@ -59,6 +60,14 @@ class InstanceCoding(MaskCoding):
             mask[inside & (mask != 0) & (mask != label)] = VOID
             mask[inside & (mask == 0)] = label
         return mask
+
+    def size(self, path: Path) -> Size:
+        """Return the mask's (height, width), the annotation file's; see ``MaskCoding``.
+
+        Args:
+            path: of the picture.
+        """
+        return self.instances[path][0]
 
 
 class CocoInstanceMaskData(SegmentationData):
@@ -141,8 +150,12 @@ class CocoInstanceMaskData(SegmentationData):
             if not place.is_file():
                 findings.error(f"{path}: there is no picture {place}; add it or remove its entry; {COCO_SOURCE}")
                 continue
-            instances[place] = (image.height, image.width), objects[image.id]
-            records.append(SegmentationRecord(place, place, image.height, image.width, image.file_name))
+            size = (image.height, image.width)
+            if fault := _size_fault(place, size):
+                findings.error(f"{path}: {fault}")
+                continue
+            instances[place] = size, objects[image.id]
+            records.append(SegmentationRecord(place, place, *size, image.file_name))
         self._instances[name] = instances
         return records
 
@@ -151,6 +164,20 @@ class CocoInstanceMaskData(SegmentationData):
         if name not in self.annotations:
             raise DataError(f"{self.root}: there is no {name} split; add it to `annotations` and `images`")
         return self.root / self.annotations[name]
+
+
+def _size_fault(picture: Path, size: Size) -> str | None:
+    """Say that a picture has another size than its entry."""
+    try:
+        found = image_size(picture)
+    except ImageError:  # met again where the picture is read
+        return None
+    if found == size:
+        return None
+    return (
+        f"the entry of {picture.name} says {size[1]}x{size[0]} pixels, but {picture} is {shown_size(picture, found)}; correct "
+        "the entry, and its objects with it"
+    )
 
 
 def _objects(path: Path, file: CocoFile) -> defaultdict[int, list[Instance]]:

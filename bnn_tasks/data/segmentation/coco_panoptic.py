@@ -11,11 +11,13 @@ from bnn_tasks.data.coco_file import COCO_SOURCE
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.segmentation.base import SegmentationData
 from bnn_tasks.data.segmentation.batch import VOID
-from bnn_tasks.data.segmentation.coding import MaskCoding, pack, relabel
+from bnn_tasks.data.segmentation.coding import MOST_CLASSES, MaskCoding, pack, relabel
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
 from bnn_tasks.data.segmentation.masks import read_colours
-from bnn_tasks.data.segmentation.pairs import chosen, files_by_name, pair
+from bnn_tasks.data.segmentation.pairs import Place, chosen, pair
 from bnn_tasks.data.voc_files import IMAGE_SUFFIXES
+
+SEGMENT_CURE = "correct the mask, or add these ids to the picture's segments_info in the JSON file"
 
 
 class PanopticCoding(MaskCoding):
@@ -30,7 +32,7 @@ class PanopticCoding(MaskCoding):
 
     def read(self, path: Path) -> np.ndarray:
         """Read one mask; see ``MaskCoding``."""
-        return relabel(pack(read_colours(path)), {0: VOID, **self.segments[path.stem]}, path)
+        return relabel(pack(read_colours(path)), {0: VOID, **self.segments[path.stem]}, path, SEGMENT_CURE)
 
 
 class PanopticFile(NamedTuple):
@@ -78,7 +80,13 @@ class CocoPanopticData(SegmentationData):
     @property
     def class_names(self) -> list[str]:
         """The category names of the train file, in the order of their ids."""
-        return list(self._file("train").names)
+        names = self._file("train").names
+        if len(names) > MOST_CLASSES:
+            raise DataError(
+                f"{self._path('train')}: {len(names)} categories, but labels are 0..{MOST_CLASSES - 1} and 255 is void; leave "
+                "some out"
+            )
+        return list(names)
 
     def coding(self, split: str) -> MaskCoding:
         """Return the segments of a split's file.
@@ -101,14 +109,15 @@ class CocoPanopticData(SegmentationData):
             findings: takes what the file names and the folders lack.
         """
         names = sorted(self._file(split).segments)
-        folders = self.root / self.images.replace("{split}", self.splits[split]), self._path(split).with_suffix("")
-        pictures = files_by_name(folders[0], IMAGE_SUFFIXES)
+        images = Place(self.root / self.images.replace("{split}", self.splits[split]), IMAGE_SUFFIXES)
+        masks = Place(self._path(split).with_suffix(""), {".png"})
+        pictures = images.files()
         for name in (name for name in names if name not in pictures):
             findings.error(
-                f"{self._path(split)}: there is no picture {name}.* in {folders[0]}; add it, or remove its entry"
+                f"{self._path(split)}: there is no picture {images.wanted(name)}; add it, or remove its entry"
             )
         pictures = chosen(names, pictures)
-        return pair(pictures, chosen(list(pictures), files_by_name(folders[1], {".png"})), folders, findings)
+        return pair(pictures, chosen(list(pictures), masks.files()), (images, masks), findings)
 
     def _path(self, split: str) -> Path:
         return self.root / self.annotations.replace("{split}", self.splits[split])

@@ -8,10 +8,16 @@ import numpy as np
 
 from bnn_tasks.data.findings import DataError
 from bnn_tasks.data.segmentation.batch import VOID
-from bnn_tasks.data.segmentation.masks import read_colours, read_indices
+from bnn_tasks.data.segmentation.masks import mask_size, read_colours, read_indices
+from bnn_tasks.runtime.images import Size
 
 MOST_CLASSES = 255  # labels 0..254, since 255 is void
 NAMED_VALUES = 10
+INDEX_CURE = "correct the mask, list the missing classes, or say that these values are void"
+COLOUR_CURE = (
+    "correct the mask, or add these to `colours` (void where the name is not in `classes`); where the pixels are label "
+    "numbers, leave `colours` out and give `classes`"
+)
 
 Colour = tuple[int, int, int]
 
@@ -33,6 +39,17 @@ class MaskCoding(ABC):
             ImageError: the file cannot be read.
             DataError: it is no mask of this coding, or has values without a meaning: each is named with its pixel count.
         """
+
+    def size(self, path: Path) -> Size:
+        """Return a mask's (height, width) without decoding it.
+
+        Args:
+            path: of the mask.
+
+        Raises:
+            ImageError: the file's header cannot be read.
+        """
+        return mask_size(path)
 
 
 class IndexCoding(MaskCoding):
@@ -66,7 +83,7 @@ class IndexCoding(MaskCoding):
 
     def read(self, path: Path) -> np.ndarray:
         """Read one mask; see ``MaskCoding``."""
-        return relabel(read_indices(path), self.labels, path)
+        return relabel(read_indices(path), self.labels, path, INDEX_CURE)
 
 
 class ColourCoding(MaskCoding):
@@ -82,7 +99,7 @@ class ColourCoding(MaskCoding):
 
     def read(self, path: Path) -> np.ndarray:
         """Read one mask; see ``MaskCoding``."""
-        return relabel(pack(read_colours(path)), self.labels, path, _colour)
+        return relabel(pack(read_colours(path)), self.labels, path, COLOUR_CURE, _colour)
 
 
 def pack(colours: np.ndarray) -> np.ndarray:
@@ -98,13 +115,16 @@ def pack(colours: np.ndarray) -> np.ndarray:
     return np.asarray(red + (green << 8) + (blue << 16))
 
 
-def relabel(values: np.ndarray, labels: Mapping[int, int], path: Path, name: Callable[[int], str] = str) -> np.ndarray:
+def relabel(
+    values: np.ndarray, labels: Mapping[int, int], path: Path, cure: str, name: Callable[[int], str] = str
+) -> np.ndarray:
     """Replace each value by its label.
 
     Args:
         values: (height, width) integers.
         labels: label of each value that may occur, 0..255; at least one.
         path: of the mask, for messages.
+        cure: of values that may not occur, for messages.
         name: says a value.
 
     Returns:
@@ -123,18 +143,17 @@ def relabel(values: np.ndarray, labels: Mapping[int, int], path: Path, name: Cal
         place = np.searchsorted(known, values).clip(0, len(known) - 1)
         legal, found = known[place] == values, meant[place]
     if not legal.all():
-        raise DataError(_unknown(values[~legal], known.tolist(), path, name))
+        raise DataError(_unknown(values[~legal], known.tolist(), path, cure, name))
     return np.asarray(found)
 
 
-def _unknown(values: np.ndarray, known: Sequence[int], path: Path, name: Callable[[int], str]) -> str:
+def _unknown(values: np.ndarray, known: Sequence[int], path: Path, cure: str, name: Callable[[int], str]) -> str:
     numbers, counts = np.unique(values, return_counts=True)
     named = [f"{name(number)} ({count:,} pixel{'s' if count > 1 else ''})" for number, count in zip(numbers, counts)]
     more = f" and {len(named) - NAMED_VALUES} more" if len(named) > NAMED_VALUES else ""
     return (
         f"{path}: mask values that are neither a class nor void: {', '.join(named[:NAMED_VALUES])}{more}; there are "
-        f"{_runs(known) if name is str else ', '.join(map(name, known[:NAMED_VALUES]))}. Cure: correct the mask, list the "
-        "missing classes, or say that these values are void"
+        f"{_runs(known) if name is str else ', '.join(map(name, known[:NAMED_VALUES]))}. Cure: {cure}"
     )
 
 

@@ -13,6 +13,7 @@ from bnn_tasks.data.findings import DataError
 from bnn_tasks.data.segmentation.augment import SegmentationAugment
 from bnn_tasks.data.segmentation.batch import SegmentationSample, SegmentationTarget
 from bnn_tasks.data.segmentation.canvas import draw_mask
+from bnn_tasks.data.segmentation.faults import size_fault
 from bnn_tasks.runtime.images import ImageError, Resize, Size, read_image, to_channels
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class SegmentationDataset(Dataset[SegmentationSample]):
                 self._warn(record, error)
                 damaged.append(record.name)
                 continue
-            if fault := size_fault(record, image, mask):
+            if fault := size_fault(record.path, image.shape[:2], record.mask, mask.shape):
                 raise DataError(fault)
             return record, image, mask
         raise ImageError(f"{self.records[0].path.parent}: none of the {len(self.records)} pictures can be read")
@@ -128,19 +129,3 @@ class SegmentationDataset(Dataset[SegmentationSample]):
         if record.path not in self._warned:
             self._warned.add(record.path)
             log.warning("%s; the next readable picture takes its place", error)
-
-
-def size_fault(record: SegmentationRecord, image: np.ndarray, mask: np.ndarray) -> str | None:
-    """Say that a picture and its mask differ in size; None where they do not.
-
-    Args:
-        record: whose files they are.
-        image: (height, width, 3).
-        mask: (height, width).
-    """
-    if image.shape[:2] == mask.shape:
-        return None
-    return (
-        f"{record.mask}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, but {record.path.name} is "
-        f"{image.shape[1]}x{image.shape[0]}, its EXIF orientation applied. Cure: give the mask at the picture's own size"
-    )

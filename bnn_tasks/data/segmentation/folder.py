@@ -1,6 +1,7 @@
 """Any folder of pictures and masks."""
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import MOST_CLASSES, ColourCoding, IndexCoding, MaskCoding
 from bnn_tasks.data.segmentation.colours import check_colours, read_colour_table
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
-from bnn_tasks.data.segmentation.pairs import chosen, files_by_name, pair
+from bnn_tasks.data.segmentation.pairs import Place, chosen, pair
 from bnn_tasks.data.voc_files import IMAGE_SUFFIXES, VAL_STRIDE
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ class MaskFolderData(SegmentationData):
         **kwargs: the other arguments of ``SegmentationData``.
 
     Raises:
-        ValueError: a value out of its range, ``{split}`` in one of the two folders only, or ``values`` with ``colours``.
+        ValueError: a value out of its range, ``{split}`` in one of the two folders only, one folder in the other so that files
+            of both kinds are found, or ``values`` with ``colours``.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class MaskFolderData(SegmentationData):
                 f"Expected both `images` and `masks` to have {SPLIT}, or neither, but got {images!r} and {masks!r}. Cure: "
                 f"images: images/{SPLIT}, masks: masks/{SPLIT}, or folders that all splits share"
             )
+        _check_apart(self.root, images, masks, mask_end)
         if colours is not None and (values is not None or tuple(void) != (VOID,)):
             raise ValueError(
                 "Expected `values` and `void` to be left out where `colours` are given, since they are numbers of index masks. "
@@ -161,16 +164,18 @@ class MaskFolderData(SegmentationData):
         if split == name == "test" and (SPLIT not in self.images or not self._folder(self.images, name).is_dir()):
             log.info("%s: no test split, so the test split is the val split", self.root)
             name = self.splits["val"]
-        folders = self._folder(self.images, name), self._folder(self.masks, name)
-        pictures = files_by_name(folders[0], IMAGE_SUFFIXES)
-        masks = files_by_name(folders[1], IMAGE_SUFFIXES, self.mask_end)
-        if folders[0] == folders[1]:
+        places = (
+            Place(self._folder(self.images, name), IMAGE_SUFFIXES),
+            Place(self._folder(self.masks, name), IMAGE_SUFFIXES, self.mask_end),
+        )
+        pictures, masks = (place.files() for place in places)
+        if places[0].folder == places[1].folder:
             found = set(masks.values())
             pictures = {name: path for name, path in pictures.items() if path not in found}
         if SPLIT not in self.images:
-            names = _by_position(name, sorted({*pictures, *masks}), folders[0])
+            names = _by_position(name, sorted({*pictures, *masks}), places[0].folder)
             pictures, masks = chosen(names, pictures), chosen(names, masks)
-        return pair(pictures, masks, folders, findings)
+        return pair(pictures, masks, places, findings)
 
     def _folder(self, pattern: str, split: str) -> Path:
         return self.root / pattern.replace(SPLIT, split)
@@ -185,6 +190,19 @@ def _by_position(split: str, names: list[str], folder: Path) -> list[str]:
     if split not in ("train", "val"):
         raise DataError(f"{folder}: expected split 'train' or 'val' of a set without split folders, but got {split!r}")
     return [name for name in names if (name in held_out) == (split == "val")]
+
+
+def _check_apart(root: Path, images: str, masks: str, mask_end: str) -> None:
+    """Raise where the search of one folder meets the files of the other; masks that an ending tells may lie above."""
+    pictures, labels = (Path(os.path.normpath(root / folder)) for folder in (images, masks))
+    if pictures == labels:
+        return
+    if labels.is_relative_to(pictures) or (not mask_end and pictures.is_relative_to(labels)):
+        raise ValueError(
+            f"Expected `images` and `masks` to be two folders apart, since folders below them are searched too, but got "
+            f"{images!r} and {masks!r}, of which one lies in the other. Cure: images: images, masks: masks, side by side; or "
+            "all files in one folder, and `mask_end`"
+        )
 
 
 def _check_classes(names: list[str], where: str) -> None:

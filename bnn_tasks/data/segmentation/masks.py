@@ -6,12 +6,30 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from bnn_tasks.data.findings import DataError
-from bnn_tasks.runtime.images import ImageError, image_size
+from bnn_tasks.runtime.images import ImageError, Size, image_size
 
 COLOUR_MODES = {"RGB", "RGBA"}
+GREY_MODES = {"L", "LA", "1"}  # what programs that shrink files make of an RGB mask of grey colours alone
 INDEX_MODES = {"P", "L", "1", "I", "I;16", "I;16B", "I;16L", "PA", "LA"}
 # What Pillow multiplies the values of 2- and 4-bit grey files by, so that white is 255; the start of its raw modes.
 STRETCHED = {"L;2": 85, "L;4": 17}
+
+
+def mask_size(path: Path) -> Size:
+    """Return a mask's (height, width) from its header alone.
+
+    Args:
+        path: of the mask.
+
+    Raises:
+        ImageError: the header cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except Exception as error:  # as in ``_Opened``
+        raise _unreadable(path, error) from error
+    return height, width
 
 
 def read_indices(path: Path) -> np.ndarray:
@@ -49,7 +67,8 @@ def read_indices(path: Path) -> np.ndarray:
 def read_colours(path: Path) -> np.ndarray:
     """Read the colours of an RGB-coded mask.
 
-    Of a paletted file they are its palette's, which programs that shrink files renumber; transparency is left aside.
+    Of a paletted file they are its palette's, which programs that shrink files renumber; a grey v of up to 8 bits is (v, v, v),
+    where white is 255. Transparency is left aside.
 
     Args:
         path: of the mask.
@@ -70,6 +89,8 @@ def read_colours(path: Path) -> np.ndarray:
             values = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
             palette[: len(values)] = values
             return palette[np.asarray(image)]
+        if image.mode in GREY_MODES:
+            return np.array(image.convert("L").convert("RGB"))
         raise DataError(
             f"{path}: expected an RGB-coded mask, since `colours` are given, but got mode {image.mode}, whose pixels are "
             "numbers. Cure: leave `colours` out, and give `classes`"
@@ -89,9 +110,7 @@ class _Opened:
             self.stretch = _stretch(self.image)
             self.image.load()
         except Exception as error:  # Pillow's decoders raise almost anything on damaged files
-            raise ImageError(
-                f"{self.path}: not a readable mask ({error}); replace the file, or remove it from the set"
-            ) from error
+            raise _unreadable(self.path, error) from error
         if self.image.format in ("JPEG", "MPO"):
             raise DataError(
                 f"{self.path}: JPEG changes a mask's values. Cure: save the masks as PNG, from their source"
@@ -100,6 +119,10 @@ class _Opened:
 
     def __exit__(self, *_: object) -> None:
         self.image.close()
+
+
+def _unreadable(path: Path, error: Exception) -> ImageError:
+    return ImageError(f"{path}: not a readable mask ({error}); replace the file, or remove it from the set")
 
 
 def _stretch(image: ImageFile.ImageFile) -> int:

@@ -2,65 +2,82 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
 from bnn_tasks.runtime.images import ImageError, image_size
 
 
-def files_by_name(folder: Path, suffixes: set[str], end: str = "") -> dict[str, Path]:
-    """List a folder's files, those of folders below it too, by name: the path below the folder without suffix and ending.
+class Place(NamedTuple):
+    """Where files of one kind are: in a folder and the folders below it.
 
-    Args:
+    A file's name is its path below the folder, without suffix and ending.
+
+    Attributes:
         folder: to look in.
         suffixes: of the files that count, lower case.
         end: last part of the stem of the files that count, which is no part of the name, such as ``_labelIds``.
-
-    Returns:
-        Sorted by name.
-
-    Raises:
-        DataError: no such folder, or two files of one name.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; correct `root`, or where pictures and masks are below it")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        below = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in below.parts)
-        if hidden or path.suffix.lower() not in suffixes or not path.stem.endswith(end) or not path.is_file():
-            continue
-        name = below.with_suffix("").as_posix().removesuffix(end)
-        if name in files:
-            raise DataError(f"{path}: has the same name as {files[name].name}; rename one of them")
-        files[name] = path
-    return files
+
+    folder: Path
+    suffixes: set[str]
+    end: str = ""
+
+    def files(self) -> dict[str, Path]:
+        """List the files by name, sorted.
+
+        Raises:
+            DataError: no such folder, or two files of one name.
+        """
+        if not self.folder.is_dir():
+            raise DataError(f"{self.folder}: no such folder; correct `root`, or where pictures and masks are below it")
+        files: dict[str, Path] = {}
+        for path in sorted(self.folder.rglob("*")):
+            below = path.relative_to(self.folder)
+            hidden = any(part.startswith(".") for part in below.parts)
+            counts = path.suffix.lower() in self.suffixes and path.stem.endswith(self.end)
+            if hidden or not counts or not path.is_file():
+                continue
+            name = below.with_suffix("").as_posix().removesuffix(self.end)
+            if name in files:
+                raise DataError(f"{path}: has the same name as {files[name].name}; rename one of them")
+            files[name] = path
+        return files
+
+    def wanted(self, name: str) -> str:
+        """Say which file is looked for, and where.
+
+        Args:
+            name: of the file.
+        """
+        return f"{name}{self.end}.* in {self.folder} ({', '.join(sorted(self.suffixes))} count)"
 
 
 def pair(
-    pictures: dict[str, Path], masks: dict[str, Path], folders: tuple[Path, Path], findings: Findings
+    pictures: dict[str, Path], masks: dict[str, Path], places: tuple[Place, Place], findings: Findings
 ) -> list[SegmentationRecord]:
     """Join pictures and masks of one name.
 
     Args:
         pictures: files by name.
         masks: files by name.
-        folders: of the pictures and of the masks, for messages.
+        places: where the pictures and the masks were looked for, for messages.
         findings: takes what has no partner.
 
     Returns:
         Sorted by name.
     """
     for name in sorted(set(masks) - set(pictures)):
-        findings.error(f"{masks[name]}: there is no picture {name}.* in {folders[0]}; add it, or remove the mask")
+        findings.error(f"{masks[name]}: there is no picture {places[0].wanted(name)}; add it, or remove the mask")
     records = []
     for name in sorted(pictures):
         if name in masks:
             records.append(record(pictures[name], masks[name], name + pictures[name].suffix))
         else:
             findings.error(
-                f"{pictures[name]}: there is no mask {name}.* in {folders[1]}; add it (all void where nothing is known), or "
-                "remove the picture"
+                f"{pictures[name]}: there is no mask {places[1].wanted(name)}; add it (all void where nothing is known), "
+                "or remove the picture"
             )
     return records
 

@@ -13,7 +13,7 @@ from bnn_tasks.data.segmentation.base import SegmentationData
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import IndexCoding, MaskCoding
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
-from bnn_tasks.data.segmentation.pairs import chosen, files_by_name, pair
+from bnn_tasks.data.segmentation.pairs import Place, chosen, pair
 from bnn_tasks.data.voc_devkit import DEVKIT, VOC_CLASSES
 from bnn_tasks.data.voc_files import IMAGE_SUFFIXES, VOCFiles
 
@@ -93,12 +93,19 @@ class VOCSegmentationData(SegmentationData):
         names = self._files.names(name)
         for missing in (image for image in names if image not in self._files.images):
             findings.error(
-                f"{self._lists / name}.txt: there is no picture {missing}.* in {self.root / 'JPEGImages'}; add it, or remove "
-                "the name (one name a line, no suffix, no second column)"
+                f"{self._lists / name}.txt: there is no picture {self._pictures.wanted(missing)}; add it, or remove the name "
+                "(one name a line, no suffix, no second column)"
             )
-        folders = self.root / "JPEGImages", self.root / self.masks
         pictures = chosen(names, self._files.images)
-        return pair(pictures, chosen(list(pictures), self._files.annotations), folders, findings)
+        return pair(pictures, chosen(list(pictures), self._files.annotations), (self._pictures, self._masks), findings)
+
+    @property
+    def _pictures(self) -> Place:
+        return Place(self.root / "JPEGImages", IMAGE_SUFFIXES)
+
+    @property
+    def _masks(self) -> Place:
+        return Place(self.root / self.masks, {".png"})
 
     @property
     def _lists(self) -> Path:
@@ -106,8 +113,7 @@ class VOCSegmentationData(SegmentationData):
 
     @cached_property
     def _files(self) -> VOCFiles:
-        pictures = files_by_name(self.root / "JPEGImages", IMAGE_SUFFIXES)
-        return VOCFiles(pictures, files_by_name(self.root / self.masks, {".png"}), self._lists)
+        return VOCFiles(self._pictures.files(), self._masks.files(), self._lists)
 
     def _list(self, split: str) -> str:
         name = self.splits[split]

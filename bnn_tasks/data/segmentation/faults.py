@@ -1,0 +1,72 @@
+"""Faults of pictures and masks in words, so that training and ``check-data`` say the same of the same set."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from bnn_tasks.runtime.images import Size
+
+
+def empty_fault(root: Path, split: str) -> str:
+    """Say that a split is empty.
+
+    Args:
+        root: of the set.
+        split: its name.
+    """
+    return f"{root}: the {split} split has no pictures; add some"
+
+
+def void_fault(root: Path, split: str, count: int) -> str:
+    """Say that a split has no pixel of any class.
+
+    Args:
+        root: of the set.
+        split: its name.
+        count: of its masks.
+    """
+    return (
+        f"{root}: every pixel of the {count} masks of the {split} split is void, so nothing of it can be learnt or judged. "
+        "Cure: correct the masks, or what says which of their values or colours are classes and which are void"
+    )
+
+
+def one_class_fault(name: str) -> str:
+    """Say that there is nothing to tell apart.
+
+    Args:
+        name: of the only class.
+    """
+    return (
+        f"{name!r} is the only class, so any net is right on every pixel that is not void, and training teaches nothing; if "
+        "there is a background, make it a class"
+    )
+
+
+def size_fault(picture: Path, size: Size, mask: Path, mask_size: Size) -> str | None:
+    """Say that a picture and its mask differ in size; None where they do not.
+
+    Args:
+        picture: its file.
+        size: (height, width) of the picture as ``read_image`` gives it.
+        mask: its file.
+        mask_size: (height, width).
+    """
+    if size == mask_size:
+        return None
+    return (
+        f"{mask}: the mask is {mask_size[1]}x{mask_size[0]} pixels, but {picture.name} is {shown_size(picture, size)}. Cure: "
+        "give the mask at that size"
+    )
+
+
+def shown_size(picture: Path, size: Size) -> str:
+    """Say a picture's size, and that its EXIF orientation has exchanged its sides where that is so.
+
+    Args:
+        picture: its file, readable.
+        size: (height, width) as ``read_image`` gives it.
+    """
+    with Image.open(picture) as image:
+        turned = image.size != (size[1], size[0])
+    return f"{size[1]}x{size[0]}" + (", its EXIF orientation applied" if turned else "")

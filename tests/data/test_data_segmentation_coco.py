@@ -1,0 +1,99 @@
+"""COCO's panoptic files and instances as class masks."""
+
+import json
+
+import numpy as np
+import pytest
+from mask_sets import SIZE, write_instances, write_mask, write_panoptic, write_picture
+
+from bnn_tasks.data import CocoInstanceMaskData, CocoPanopticData, DataError
+from bnn_tasks.runtime.images import ImageError
+
+
+def test_panoptic_classes_are_in_the_order_of_their_ids(tmp_path):
+    write_panoptic(tmp_path)
+    assert CocoPanopticData(tmp_path, [SIZE]).class_names == ["cat", "sky"]
+
+
+def test_a_panoptic_segment_that_the_file_does_not_know_is_an_error(tmp_path):
+    write_panoptic(tmp_path)
+    write_mask(tmp_path / "annotations" / "panoptic_val2017" / "f.png", np.full((*SIZE, 3), 9))
+    data = CocoPanopticData(tmp_path, [SIZE])
+    with pytest.raises(DataError, match=rf"f\.png: .* {9 + 9 * 256 + 9 * 65536} \(48 pixels\)"):
+        list(data.val_dataloader())
+
+
+@pytest.mark.parametrize("content", ["[", "[]", '{"categories": [], "annotations": [{}]}', None])
+def test_a_bad_panoptic_file_is_named(tmp_path, content):
+    write_panoptic(tmp_path)
+    path = tmp_path / "annotations" / "panoptic_train2017.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(DataError, match=r"panoptic_train2017\.json"):
+        _ = CocoPanopticData(tmp_path, [SIZE]).class_names
+
+
+@pytest.mark.parametrize(("count", "legal"), [(255, True), (256, False), (302, False)])
+def test_more_panoptic_categories_than_labels_are_refused(tmp_path, count, legal):
+    write_panoptic(tmp_path)
+    for split in ("train", "val"):
+        path = tmp_path / "annotations" / f"panoptic_{split}2017.json"
+        others = [{"id": 100 + i, "name": f"c{i}"} for i in range(count - 2)]
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"categories": content["categories"] + others}))
+    data = CocoPanopticData(tmp_path, [SIZE])
+    if legal:
+        assert data.check().errors == []
+        assert len(data.class_names) == count
+        return
+    (error,) = data.check().errors
+    assert f"panoptic_train2017.json: {count} categories" in error
+    with pytest.raises(DataError, match=f"{count} categories.*leave some out"):
+        data.setup("fit")
+
+
+def test_instances_are_drawn_as_pycocotools_draws_them(tmp_path):
+    """Crowds as RLE and polygons alike, where no classes overlap."""
+    from pycocotools.coco import COCO
+
+    write_instances(tmp_path)
+    data = CocoInstanceMaskData(tmp_path, [SIZE])
+    truth = COCO(str(tmp_path / "annotations" / "instances_val2017.json"))
+    masks = {
+        category: np.stack([truth.annToMask(a) for a in truth.loadAnns(truth.getAnnIds(1, category))]).any(0)
+        for category in (3, 7)
+    }
+    drawn = next(iter(data.val_dataloader())).masks[0].numpy()
+    np.testing.assert_array_equal(drawn == 1, masks[3] & ~masks[7])
+    np.testing.assert_array_equal(drawn == 2, masks[7] & ~masks[3])
+    np.testing.assert_array_equal(drawn == 255, masks[3] & masks[7])
+    assert data.class_names == ["background", "cat", "dog"]
+
+
+def test_an_entry_of_another_size_than_its_picture_is_named(tmp_path):
+    write_instances(tmp_path)
+    write_picture(tmp_path / "val2017" / "g.jpg", 0, SIZE[::-1])
+    data = CocoInstanceMaskData(tmp_path, [SIZE])
+    fault = r"instances_val2017\.json: the entry of g\.jpg says 8x6 pixels, but .*g\.jpg is 6x8;"
+    with pytest.raises(DataError, match=fault):
+        data.setup("fit")
+    (error,) = data.check().errors
+    assert "the entry of g.jpg" in error
+    (tmp_path / "val2017" / "g.jpg").write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"g\.jpg: not a readable picture"):
+        CocoInstanceMaskData(tmp_path, [SIZE]).setup("fit")
+
+
+def test_a_crowd_and_a_bad_polygon(tmp_path):
+    write_instances(tmp_path)
+    path = tmp_path / "annotations" / "instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [content["annotations"][0]]
+    content["annotations"][0] |= {"iscrowd": 1, "segmentation": {"size": list(SIZE), "counts": [6, 6, 36]}}
+    path.write_text(json.dumps(content))
+    drawn = next(iter(CocoInstanceMaskData(tmp_path, [SIZE]).val_dataloader())).masks[0].numpy()
+    assert (drawn[:, 1] == 1).all()
+    assert drawn.sum() == SIZE[0]
+    content["annotations"][0]["segmentation"] = [[1, 2]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"f\.jpg: .*polygon 0"):
+        list(CocoInstanceMaskData(tmp_path, [SIZE]).val_dataloader())
