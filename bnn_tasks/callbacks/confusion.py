@@ -60,4 +60,4 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
     bar.set_ticks(np.sqrt(ticks).tolist(), labels=[f"{tick:.0%}" for tick in ticks])
     bar.set_label("share of the true class")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.1)

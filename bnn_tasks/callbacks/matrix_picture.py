@@ -66,4 +66,5 @@ def draw_matrix(
     bar.set_ticks(np.sqrt(ticks).tolist(), labels=[f"{tick:.0%}" for tick in ticks])
     bar.set_label("share of the row")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    # The layout reckons with axes that fill their cell; those of an image are square, and their labels may lie outside.
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.1)

@@ -17,6 +17,7 @@ from bnn_tasks.callbacks.segmentation_pictures import draw_class_bars, draw_pixe
 from bnn_tasks.metrics import object_counts, of_images
 from bnn_tasks.runtime.answers import mask_picture
 from bnn_tasks.tasks import ClassificationTask, ImageClassification, ImageSegmentation, SegmentationTask
+from bnn_tasks.tasks.checkpoint import load_checkpoint
 from bnn_tasks.tasks.detection_metrics import coco_results
 from bnn_tasks.tasks.gather import gather
 
@@ -51,9 +52,10 @@ def _append(path: Path, result: dict[str, Any]) -> None:
 class ResultsWriter(EvaluationCallback):
     """Writes ``results.json`` after every evaluation, and the predictions behind it; after ``predict`` the predictions alone.
 
-    ``results.json`` has for ``val`` and ``test``: ``epoch`` and ``step`` of the weights, ``metrics``, and what these rest on:
-    ``images``, their number, of a detector ``objects``, ``difficult`` and ``crowds`` by class, see `object_counts`, and of a
-    segmenter ``pixels`` by true class.
+    ``results.json`` has for ``val`` and ``test``: ``epoch`` and ``step`` of the weights, within a fit the trainer's, outside
+    those of the checkpoint, null where there is none; ``metrics``, and what these rest on: ``images``, their number, of a
+    detector ``objects``, ``difficult`` and ``crowds`` by class, see `object_counts`, and of a segmenter ``pixels`` by true
+    class.
     ``history.json`` beside it lists ``epoch``, ``step`` and ``metrics`` of every validation of the fit.
 
     Of a detector, ``predictions.json`` is in COCO's results format (xywh in pixels of the original image, the data set's
@@ -72,6 +74,7 @@ class ResultsWriter(EvaluationCallback):
     def __init__(self, dirpath: str | None = None) -> None:
         super().__init__()
         self.dirpath = dirpath
+        self._origin: dict[str, int | None] = {}
 
     def keep(self, trainer: L.Trainer, stage: str, results: Results) -> list[tuple[Hashable, Any]]:
         """Keep all results; of a segmenter names alone: the masks of a whole set may not fit into memory, they are written."""
@@ -86,6 +89,25 @@ class ResultsWriter(EvaluationCallback):
                 mask_picture(image.classes).save(path.with_suffix(".png"))
         return [(name, name) for name, _ in kept]
 
+    def _note_origin(self, trainer: L.Trainer) -> None:
+        """Epoch and step of the weights before their evaluation: by its end a fit may have replaced the checkpoint.
+
+        Outside a fit the trainer's own counters say nothing of what it has loaded.
+        """
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._origin = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        else:
+            loaded = {} if trainer.ckpt_path is None else load_checkpoint(trainer.ckpt_path)
+            self._origin = {"epoch": loaded.get("epoch"), "step": loaded.get("global_step")}
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note what is evaluated."""
+        self._note_origin(trainer)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note what is evaluated."""
+        self._note_origin(trainer)
+
     def finish(self, trainer: L.Trainer, stage: str, kept: list[Any]) -> None:
         """Write what validation or test gave."""
         folder, task = run_folder(trainer, self.dirpath), trainer.lightning_module
@@ -94,7 +116,7 @@ class ResultsWriter(EvaluationCallback):
             for name, value in ((k, float(v)) for k, v in trainer.callback_metrics.items())
             if name.startswith(f"{stage}/")
         }
-        result = {"epoch": trainer.current_epoch, "step": trainer.global_step, "images": len(kept), "metrics": metrics}
+        result: dict[str, Any] = {**self._origin, "images": len(kept), "metrics": metrics}
         if isinstance(task, ClassificationTask):
             pairs = np.array([(image.label, image.predicted) for image in kept], np.int64).reshape(-1, 2)
             matrix = confusion_matrix(pairs, len(task.classes))

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 from bnn_tasks.callbacks.confusion import NAME
 from bnn_tasks.callbacks.matrix_picture import draw_matrix, percent_text
 from bnn_tasks.runtime.captions import picture_grid
-from bnn_tasks.runtime.class_colours import legend, overlay
+from bnn_tasks.runtime.class_colours import legend_with_void, overlay
 from bnn_tasks.runtime.draw import INK, MARGIN, PAGE, load_font
 
-TITLES = ("picture", "ground truth (void: black)", "prediction")
+TITLES = ("picture", "ground truth", "prediction")
 WIDTH = 320  # pixels, of every picture on the sheet
 HEADER = 34  # pixels
 
@@ -37,7 +37,7 @@ def segmentation_sheet(rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
     for column, title in enumerate(TITLES):
         middle = MARGIN + column * (WIDTH + MARGIN) + WIDTH / 2
         pen.text((middle, HEADER / 2 + MARGIN / 4), title, fill=INK, font=font, anchor="mm")
-    return np.concatenate([np.array(header), body, legend(classes, body.shape[1])])
+    return np.concatenate([np.array(header), body, legend_with_void(classes, body.shape[1])])
 
 
 def draw_pixel_confusion(matrix: np.ndarray, classes: list[str], title: str, path: Path) -> None:

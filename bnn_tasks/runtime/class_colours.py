@@ -27,9 +27,9 @@ def voc_palette() -> np.ndarray:
 
 
 def overlay(image: np.ndarray, class_map: np.ndarray, alpha: float = 0.6) -> np.ndarray:
-    """Lay the colours of a mask over its picture: (1 - alpha) · picture + alpha · colour; void is black, whatever `alpha`.
+    """Lay the colours of a mask over its picture: (1 - alpha) · picture + alpha · colour; nothing shows through void.
 
-    Class 0 is black in VOC's colour map too, but the picture shows through it.
+    Void has VOC's own colour, (224, 224, 192): black is that of class 0.
 
     Args:
         image: (h, w, 3) uint8 RGB.
@@ -50,7 +50,7 @@ def overlay(image: np.ndarray, class_map: np.ndarray, alpha: float = 0.6) -> np.
     if not 0 <= alpha <= 1:
         raise ValueError(f"Expected `alpha` to be in [0, 1], but got {alpha}")
     mixed = (1 - alpha) * image + alpha * voc_palette()[class_map]
-    mixed[class_map == VOID] = 0
+    mixed[class_map == VOID] = voc_palette()[VOID]
     return np.rint(mixed).astype(np.uint8)
 
 
@@ -67,11 +67,37 @@ def legend(classes: Sequence[str], width: int) -> np.ndarray:
     Raises:
         ValueError: too few or too many names, or `width` is too small.
     """
+    _check_legend(classes, width)
+    return _squares(list(enumerate(classes)), width)
+
+
+def legend_with_void(classes: Sequence[str], width: int) -> np.ndarray:
+    """As `legend`, and behind the classes void, for masks of a ground truth.
+
+    Args:
+        classes: K names, 1 <= K <= 255.
+        width: of the legend in pixels, >= 32.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        ValueError: as `legend`.
+    """
+    _check_legend(classes, width)
+    return _squares([*enumerate(classes), (VOID, "void")], width)
+
+
+def _check_legend(classes: Sequence[str], width: int) -> None:
     if not 1 <= len(classes) <= VOID or width < 32:
         raise ValueError(f"Expected 1 to {VOID} names and a `width` of 32, but got {len(classes)} and {width}")
+
+
+def _squares(names: Sequence[tuple[int, str]], width: int) -> np.ndarray:
+    """A square in the colour of each index, with its name."""
     font, palette = load_font(SWATCH), voc_palette()
     places, x, y, line = [], MARGIN, MARGIN // 2, SWATCH + MARGIN // 2
-    for name in classes:
+    for _, name in names:
         room = SWATCH + MARGIN // 2 + round(font.getlength(name)) + MARGIN
         if x > MARGIN and x + room > width:
             x, y = MARGIN, y + line
@@ -79,8 +105,8 @@ def legend(classes: Sequence[str], width: int) -> np.ndarray:
         x += room
     page = Image.new("RGB", (width, y + line), PAGE)
     pen = ImageDraw.Draw(page)
-    for label, (name, (left, top)) in enumerate(zip(classes, places)):
-        colour = tuple(palette[label].tolist())
+    for (index, name), (left, top) in zip(names, places):
+        colour = tuple(palette[index].tolist())
         pen.rectangle((left, top, left + SWATCH - 1, top + SWATCH - 1), fill=colour, outline=INK)
         pen.text((left + SWATCH + MARGIN // 2, top + SWATCH / 2), name, fill=INK, font=font, anchor="lm")
     return np.array(page)

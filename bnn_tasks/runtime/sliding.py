@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bnn_tasks.runtime.resize import Resize, Size
+from bnn_tasks.runtime.simd.softmax import add_softmax
 
 MAX_BYTES = 4 << 30  # of the probabilities of all pixels and classes
 
@@ -26,12 +27,6 @@ def starts(length: int, side: int, overlap: float) -> list[int]:
     step = max(1, math.floor(side * (1 - overlap)))
     count = math.ceil((length - side) / step) + 1
     return [round(i * (length - side) / (count - 1)) for i in range(count)]
-
-
-def softmax_channels(scores: np.ndarray) -> np.ndarray:
-    """exp(x - max x) / Σ exp(x - max x) over the last axis, float32."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def segment(
@@ -59,11 +54,10 @@ def segment(
     for y in starts(height, size[0], overlap):
         for x in starts(width, size[1], overlap):
             canvas, _ = resize.fit(image, (float(x), float(y), float(x + size[1]), float(y + size[0])), size)
-            probabilities = softmax_channels(scores(canvas))
+            made = np.ascontiguousarray(scores(canvas), np.float32)
             if total is None:
-                total = _zeros(height, width, probabilities.shape[2])
-            top, left, bottom, right = max(y, 0), max(x, 0), min(y + size[0], height), min(x + size[1], width)
-            total[top:bottom, left:right] += probabilities[top - y : bottom - y, left - x : right - x]
+                total = _zeros(height, width, made.shape[2])
+            add_softmax(made, total, y, x)
     assert total is not None
     # A sum serves as well as the mean: all classes of a pixel were added equally often.
     return total.argmax(axis=2).astype(np.uint8)

@@ -8,12 +8,13 @@ from typing import Any
 import lightning as L
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from segmentation_oracle import CLASSES, Oracle, mask_data, segmentation_task, trainer, write_set
 
 from bnn_tasks.callbacks import DetectionCurves, ResultsWriter, SamplePictures
 from bnn_tasks.callbacks.segmentation_pictures import draw_class_bars, draw_pixel_confusion, segmentation_sheet
-from bnn_tasks.runtime.class_colours import legend, overlay, voc_palette
+from bnn_tasks.runtime.class_colours import legend, legend_with_void, overlay, voc_palette
 from bnn_tasks.tasks import SegmentationTask
 
 VOID = 255
@@ -70,9 +71,33 @@ def test_predictions_are_written_as_masks(root: Path, tmp_path: Path) -> None:
 def test_a_fit_writes_history_but_no_masks(root: Path, tmp_path: Path) -> None:
     trainer(tmp_path, ResultsWriter()).fit(segmentation_task(), mask_data(root))
     history = json.loads((tmp_path / "history.json").read_text(), parse_constant=pytest.fail)
-    assert [entry["step"] for entry in history] == [3, 6]
+    assert [(entry["epoch"], entry["step"]) for entry in history] == [(0, 3), (1, 6)]
     assert {"val/miou", "val/boundary_f", "val/iou/sky"} <= history[-1]["metrics"].keys()
     assert not (tmp_path / "val" / "masks").exists()
+
+
+@pytest.fixture(scope="module")
+def checkpoints(root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Of 3 epochs of 3 steps: all that a fit resumes from, and the weights alone."""
+    folder = tmp_path_factory.mktemp("fit")
+    t = trainer(folder, max_epochs=3, limit_val_batches=0)
+    t.fit(segmentation_task(), mask_data(root))
+    for name, weights_only in (("whole", False), ("weights", True)):
+        t.save_checkpoint(folder / name, weights_only)
+    return [folder / "whole", folder / "weights"]
+
+
+@pytest.mark.parametrize(("evaluate", "stage"), [(L.Trainer.validate, "val"), (L.Trainer.test, "test")])
+def test_results_name_the_checkpoints_epoch_and_step(
+    root: Path, tmp_path: Path, checkpoints: list[Path], evaluate: Any, stage: str
+) -> None:
+    t = trainer(tmp_path, ResultsWriter())
+    for path in (*checkpoints, None):
+        evaluate(t, segmentation_task(), None, path, verbose=False, datamodule=mask_data(root), weights_only=True)
+        saved = {} if path is None else torch.load(path, weights_only=True)
+        written = json.loads((tmp_path / "results.json").read_text())[stage]
+        assert (written["epoch"], written["step"]) == (saved.get("epoch"), saved.get("global_step"))
+        assert written["step"] == (None if path is None else 9)
 
 
 def test_samples_show_picture_truth_and_prediction(tested: tuple, root: Path) -> None:
@@ -101,11 +126,11 @@ def test_the_colour_map_is_vocs() -> None:
     assert len(np.unique(palette, axis=0)) == 256
 
 
-def test_an_overlay_mixes_and_blackens_void() -> None:
+def test_an_overlay_mixes_and_hides_what_is_void() -> None:
     image = np.full((2, 3, 3), 200, np.uint8)
     mask = np.array([[0, 1, VOID], [2, 1, 0]], np.uint8)
     drawn = overlay(image, mask, 0.25)
-    assert drawn[0].tolist() == [[150, 150, 150], [182, 150, 150], [0, 0, 0]]
+    assert drawn[0].tolist() == [[150, 150, 150], [182, 150, 150], [224, 224, 192]]
     assert (overlay(image, mask, 0.0)[mask != VOID] == 200).all()
     assert (overlay(image, mask, 1.0)[1] == voc_palette()[[2, 1, 0]]).all()
     assert (image == 200).all()
@@ -113,10 +138,13 @@ def test_an_overlay_mixes_and_blackens_void() -> None:
 
 @pytest.mark.parametrize("count", [1, 255])
 def test_a_legend_has_a_square_of_every_class(count: int) -> None:
-    drawn = legend([f"name {k}" for k in range(count)], 400)
-    assert drawn.shape[1] == 400
-    colours = {tuple(pixel) for pixel in drawn.reshape(-1, 3).tolist()}
-    assert {tuple(colour) for colour in voc_palette()[:count].tolist()} <= colours
+    names, palette = [f"name {k}" for k in range(count)], [tuple(colour) for colour in voc_palette().tolist()]
+    for draw, wanted in ((legend, palette[:count]), (legend_with_void, [*palette[:count], palette[VOID]])):
+        drawn = draw(names, 400)
+        assert drawn.shape[1] == 400
+        colours = {tuple(pixel) for pixel in drawn.reshape(-1, 3).tolist()}
+        assert set(wanted) <= colours
+        assert (palette[VOID] in colours) == (draw is legend_with_void)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +155,7 @@ def test_a_legend_has_a_square_of_every_class(count: int) -> None:
         (lambda: overlay(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8), 1.5), r"`alpha` to be in \[0, 1\]"),
         (lambda: legend([], 100), "1 to 255 names"),
         (lambda: legend(["a"], 8), "`width` of 32"),
+        (lambda: legend_with_void(["a"] * 256, 100), "1 to 255 names"),
     ],
 )
 def test_bad_input_is_refused(call: Any, match: str) -> None:
@@ -141,3 +170,13 @@ def test_pictures_of_any_number_of_classes_are_drawn(count: int, tmp_path: Path)
     draw_class_bars({"IoU": [math.nan] * count, "F": [0.5] * count}, names, "title", tmp_path / "b" / "bars.png")
     for path in tmp_path.rglob("*.png"):
         Image.open(path).verify()
+
+
+@pytest.mark.parametrize("count", [1, 11, 21, 30, 31])
+def test_nothing_of_a_matrix_is_cut_off(count: int, tmp_path: Path) -> None:
+    """There is a white rim all round it, whatever room the names take."""
+    names = [f"class {k} of some length" if count > 11 else f"{k}" for k in range(count)]
+    draw_pixel_confusion(np.eye(count, dtype=np.int64), names, "title", tmp_path / "matrix.png")
+    drawn = np.array(Image.open(tmp_path / "matrix.png").convert("L"))
+    drawn[5:-5, 5:-5] = 255
+    assert (drawn == 255).all()

@@ -133,6 +133,20 @@ def test_boundary_f_is_a_naive_count(seed: int, tolerance: int) -> None:
     assert 0 < expected[0] < 1
 
 
+@pytest.mark.parametrize("tolerance", [6, 12, 26, 1000])
+@pytest.mark.parametrize("size", [(31, 47), (64, 3), (1, 90)])
+def test_boundary_f_of_a_tolerance_as_large_as_the_picture(tolerance: int, size: tuple[int, int]) -> None:
+    """Thin and rare outlines, so that many pixels are far from the other's; rows and classes must not leak into each other."""
+    rng = np.random.default_rng(tolerance)
+    truth, predicted = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+    for label in (1, 2, 4):
+        for mask in (truth, predicted):
+            mask[rng.integers(0, size[0], 2), rng.integers(0, size[1], 2)] = label
+    truth[rng.random(size) < 0.02] = VOID
+    expected = [naive_boundary_f(predicted, truth, label, tolerance) for label in range(CLASSES)]
+    np.testing.assert_allclose(boundary_f(predicted, truth, CLASSES, tolerance), expected, rtol=1e-12)
+
+
 def test_an_outline_is_the_pixels_on_both_sides() -> None:
     mask = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [VOID, VOID, VOID, VOID], [2, 2, 2, 2]], np.uint8)
     expected = np.array([[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]], bool)

@@ -15,6 +15,7 @@ from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.ops.base import Context
 from bnn_tasks.runtime.resize import FILL, Placement
 from bnn_tasks.runtime.segmentation import to_picture
+from bnn_tasks.runtime.simd.softmax import add_softmax
 from bnn_tasks.runtime.sliding import starts
 
 SIZES = [
@@ -236,6 +237,37 @@ def test_windows_average_probabilities(tmp_path: Path, size: tuple[int, int], ov
     clear = best[..., -1] - best[..., -2] > 1e-5
     assert clear.mean() > 0.99
     np.testing.assert_array_equal(found.classes[clear], mean.argmax(axis=2)[clear])
+
+
+@pytest.mark.parametrize(
+    ("size", "top", "left"), [((9, 11), 3, 2), ((9, 11), -4, -3), ((3, 4), -2, -1), ((6, 20), 1, 6)]
+)
+@pytest.mark.parametrize("classes", [1, 2, 21])
+def test_probabilities_are_added_where_the_window_lies(
+    size: tuple[int, int], top: int, left: int, classes: int
+) -> None:
+    """Against float64, over the whole range of the exponential and beyond."""
+    rng = np.random.default_rng(5)
+    scores = (rng.standard_normal((6, 8, classes)) * 10.0 ** rng.uniform(-3, 4, (6, 8, 1))).astype(np.float32)
+    start = rng.random((*size, classes), np.float32)
+    total, expected = start.copy(), start.astype(np.float64)
+    add_softmax(scores, total, top, left)
+    for y in range(6):
+        for x in range(8):
+            if 0 <= top + y < size[0] and 0 <= left + x < size[1]:
+                powers = np.exp(scores[y, x].astype(np.float64) - scores[y, x].max())
+                expected[top + y, left + x] += powers / powers.sum()
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+
+
+def test_small_probabilities_keep_their_digits() -> None:
+    """Within a few units in the last place down to e^-87, where float32 begins to lose digits."""
+    below = np.linspace(-86.9, 0, 4001, dtype=np.float32)
+    scores = np.stack([below, np.zeros_like(below)], axis=-1)[None]
+    total = np.zeros_like(scores)
+    add_softmax(scores, total, 0, 0)
+    powers = np.exp(below.astype(np.float64))
+    np.testing.assert_allclose(total[0, :, 0], powers / (1 + powers), rtol=4 * 2**-23)
 
 
 @pytest.mark.parametrize("size", [(24, 40), (10, 13)])
