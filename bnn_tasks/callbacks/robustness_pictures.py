@@ -36,7 +36,7 @@ def draw_ladder(findings: Findings, path: Path) -> None:
     axes.set_xscale("symlog", base=2, linthresh=0.25)
     ticks = [step for step in eps if step > 0]
     axes.set_xticks(ticks, [f"{step:g}" for step in ticks])
-    axes.set(xlabel=f"ε · 255, {findings.threat['norm']}", ylabel="accuracy", ylim=(0, 1))
+    axes.set(xlabel=f"ε · 255, {findings.threat['norm']}", ylabel="accuracy", ylim=(0, 1), xlim=(0, None))
     axes.set_title(findings.verdict.label, fontsize=10)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=DPI)
@@ -110,20 +110,15 @@ def draw_depth(findings: Findings, path: Path) -> None:
     nets = [("victim", findings.sensitivity, "tab:red")]
     if findings.twin_sensitivity is not None:
         nets.append(("other net", findings.twin_sensitivity, "tab:blue"))
-    figure = _figure(8, 6)
-    top, bottom = figure.subplots(2, 1)
-    for axes, part, label in (
-        (top, "amplification", "change of a layer's output, over its size"),
-        (bottom, "flips", "share of signs that change"),
-    ):
-        for name, net, colour in nets:
-            layers = {"amplification": net.amplification, "flips": net.flips}[part]
-            if not layers:
-                continue
+    panels = [("change of a layer's output / its size", [(name, net.amplification, c) for name, net, c in nets])]
+    if flips := [(name, net.flips, colour) for name, net, colour in nets if net.flips]:
+        panels.append(("share of signs that change", flips))
+    figure = _figure(8, 3.2 * len(panels))
+    for axes, (label, rows) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels):
+        for name, layers, colour in rows:
             depth = np.linspace(0, 1, len(layers))
             axes.plot(depth, [layer.adversarial for layer in layers], "-", color=colour, label=f"{name}, attack")
             axes.plot(depth, [layer.random for layer in layers], ":", color=colour, label=f"{name}, equal noise")
         axes.set(xlabel="depth", ylabel=label)
-        if axes.lines:
-            axes.legend(fontsize=8)
+        axes.legend(fontsize=8)
     figure.savefig(path, dpi=DPI)

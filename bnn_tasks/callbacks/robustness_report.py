@@ -70,5 +70,5 @@ class RobustnessReport(Callback):
                 (_picture(one.image, names[one.label]), _picture(one.attacked, names[one.found]))
                 for one in findings.examples
             ]
-            Image.fromarray(contact_sheet(pairs)).save(folder / "adversarial.png")
+            Image.fromarray(contact_sheet(pairs, ("before", "attacked"))).save(folder / "adversarial.png")
         print(findings)

@@ -158,7 +158,7 @@ def compare_segmenters(
             pictures.append((overlay(image, truth), overlay(image, found)))
     if sheet is not None:
         Path(sheet).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(contact_sheet(pictures)).save(sheet)
+        Image.fromarray(contact_sheet(pictures, ("ground truth", "exported net"))).save(sheet)
     return SegmentationComparison(
         _metrics(of_torch), _metrics(of_runtime), **counts, cost=Cost.of(net.model, session, times)
     )
