@@ -61,6 +61,8 @@ class RobustnessTask(Task):
         self.study = ClassifierStudy() if study is None else study
         self.images = images
         self.model: nn.Module = nn.Identity() if victim.module is None else victim.module
+        # Registered, so that the trainer moves them to its device too.
+        self.other_nets = nn.ModuleList(one.module for one in self.others if one.module is not None)
         self.findings: Findings | None = None
         self._seen: list[tuple[Tensor, Tensor]] = []
 
