@@ -1,6 +1,7 @@
 """What is written or drawn during a run: checkpoints, results, sample pictures, telemetry, damaged images."""
 
 from bnn_tasks.callbacks.checkpoint import LastCheckpoint
+from bnn_tasks.callbacks.corruption_report import CorruptionReport
 from bnn_tasks.callbacks.damaged import DamagedImages
 from bnn_tasks.callbacks.detection_curves import DetectionCurves
 from bnn_tasks.callbacks.frozen_batchnorm import FrozenBatchNorm
@@ -13,6 +14,7 @@ from bnn_tasks.callbacks.telemetry import Telemetry
 
 __all__ = [
     "BackboneWeights",
+    "CorruptionReport",
     "DamagedImages",
     "DetectionCurves",
     "FrozenBatchNorm",

@@ -13,6 +13,7 @@ from bnn_tasks.data.batch import collate
 from bnn_tasks.data.buckets import BucketBatchSampler
 from bnn_tasks.data.cache import ImageCache
 from bnn_tasks.data.check import Report, check
+from bnn_tasks.data.corrupted import Corrupted, CorruptedReader
 from bnn_tasks.data.dataset import DetectionDataset, Record, learnt_labels
 from bnn_tasks.data.findings import DataError, Findings, StrictFindings
 from bnn_tasks.data.module import STAGES, ImageData, check_split
@@ -150,6 +151,19 @@ class DetectionData(ImageData):
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return every test image once, in order within a bucket."""
         return self._eval_loader("test")
+
+    def corrupted_loader(self, split: str, name: str, severity: int, seed: int = 0) -> DataLoader[Any]:
+        """Return every picture of a split once, in order within a bucket, corrupted before it is resized.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            name: one of `CORRUPTIONS`.
+            severity: 1 to 5.
+            seed: >= 0.
+        """
+        read = CorruptedReader(self._reader(split), Corrupted(name, severity, seed))
+        dataset = DetectionDataset(self.records(split), self.resize, channels=self.channels, read=read)
+        return self._loader(dataset, SequentialSampler(dataset))
 
     def _eval_loader(self, split: str) -> DataLoader[Any]:
         dataset = DetectionDataset(self.records(split), self.resize, channels=self.channels, read=self._reader(split))

@@ -22,6 +22,7 @@ from bnn_tasks.tasks.robustness import (
     ArtifactVictim,
     CheckpointVictim,
     ClassifierStudy,
+    CorruptionTask,
     RobustnessTask,
     Victim,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "ClassificationMetrics",
     "ClassificationTask",
     "ClassifierStudy",
+    "CorruptionTask",
     "DetectionMetrics",
     "DetectionTask",
     "DetectorTeacher",

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from bnn_tasks.data.classification.corrupted import CorruptedSource
 from bnn_tasks.data.classification.pictures import ArraySource
-from bnn_tasks.data.corrupted import CorruptedReader, CorruptedSource
+from bnn_tasks.data.corrupted import Corrupted, CorruptedReader
 from bnn_tasks.robustness.corruptions import CORRUPTIONS, SEVERITIES, Corruption, CorruptionScores, corrupt
 
 library = pytest.importorskip("imagecorruptions", reason="needs the extra [robust]")
@@ -102,14 +103,14 @@ def test_batches_of_images_in_0_1(channels: int) -> None:
 
 def test_pictures_corrupted_as_they_are_read(tmp_path: Path) -> None:
     images = np.stack([picture(seed=0), picture(seed=1)])
-    read = CorruptedReader(lambda path: images[int(path.stem)], "gaussian_noise", 2, seed=3)
+    read = CorruptedReader(lambda path: images[int(path.stem)], Corrupted("gaussian_noise", 2, seed=3))
     one, other = read(tmp_path / "0.png"), read(tmp_path / "1.png")
     assert np.array_equal(read(Path("elsewhere/0.png")), one)
     assert not np.array_equal(one - images[0].astype(int), other - images[1].astype(int))
-    source = CorruptedSource(ArraySource(images, ["0.png", "1.png"]), "gaussian_noise", 2, seed=3)
+    source = CorruptedSource(ArraySource(images, ["0.png", "1.png"]), Corrupted("gaussian_noise", 2, seed=3))
     assert np.array_equal(source.read("0.png"), one)
     with pytest.raises(ValueError, match=r"small\.png: .*at least 32"):
-        CorruptedReader(lambda path: images[0, :8], "fog", 1)(Path("small.png"))
+        CorruptedReader(lambda path: images[0, :8], Corrupted("fog", 1))(Path("small.png"))
 
 
 SCORES = CorruptionScores(0.8, {"fog": [0.7, 0.6, 0.5, 0.4, 0.3], "snow": [0.4, 0.4, 0.3, 0.2, 0.2]})

@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,8 +11,10 @@ from torch.utils.data import DataLoader
 
 from bnn_tasks.data.classification.augment import BatchAugment, PictureAugment
 from bnn_tasks.data.classification.check import ClassificationReport, check_classification
+from bnn_tasks.data.classification.corrupted import CorruptedSource
 from bnn_tasks.data.classification.dataset import CachedDataset, ClassificationDataset, FileDataset
 from bnn_tasks.data.classification.pictures import Pictures, Sample, hold_out
+from bnn_tasks.data.corrupted import Corrupted
 from bnn_tasks.data.findings import DataError, Findings, StrictFindings
 from bnn_tasks.data.module import STAGES, ImageData, check_split
 from bnn_tasks.runtime.images import Size
@@ -219,6 +222,19 @@ class ClassificationData(ImageData):
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return every test picture once, in order."""
         return self._loader(self._dataset("test"))
+
+    def corrupted_loader(self, split: str, name: str, severity: int, seed: int = 0) -> DataLoader[Any]:
+        """Return every picture of a split once, in order, corrupted before it is resized.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            name: one of `CORRUPTIONS`.
+            severity: 1 to 5.
+            seed: >= 0.
+        """
+        pictures = self.pictures(split)
+        source = CorruptedSource(pictures.source, Corrupted(name, severity, seed))
+        return self._loader(FileDataset(replace(pictures, source=source), self.resize, None, replace_damaged=False))
 
     def _loader(
         self, dataset: ClassificationDataset, shuffle: bool = False, drop_last: bool = False

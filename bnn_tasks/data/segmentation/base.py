@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampl
 
 from bnn_tasks.data.buckets import BucketBatchSampler
 from bnn_tasks.data.cache import ImageCache, PixelCache
+from bnn_tasks.data.corrupted import Corrupted, CorruptedReader
 from bnn_tasks.data.findings import DataError, Findings, StrictFindings
 from bnn_tasks.data.module import SPLITS, STAGES, ImageData, check_split
 from bnn_tasks.data.segmentation.augment import SegmentationAugment
@@ -169,6 +170,20 @@ class SegmentationData(ImageData):
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return every test picture once, in order within a bucket."""
         return self._eval_loader("test")
+
+    def corrupted_loader(self, split: str, name: str, severity: int, seed: int = 0) -> DataLoader[Any]:
+        """Return every picture of a split once, in order within a bucket, corrupted before it is resized.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            name: one of `CORRUPTIONS`.
+            severity: 1 to 5.
+            seed: >= 0.
+        """
+        read, read_mask = self._readers(split)
+        read = CorruptedReader(read, Corrupted(name, severity, seed))
+        dataset = SegmentationDataset(self.records(split), self.resize, read_mask, channels=self.channels, read=read)
+        return self._loader(dataset, SequentialSampler(dataset))
 
     def _eval_loader(self, split: str) -> DataLoader[Any]:
         dataset = self._dataset(split, None, replace_damaged=False)

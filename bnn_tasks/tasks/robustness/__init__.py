@@ -2,6 +2,7 @@
 
 from bnn_tasks.tasks.robustness.arsenal import Arsenal
 from bnn_tasks.tasks.robustness.artifact import ArtifactModel
+from bnn_tasks.tasks.robustness.corruption_task import CorruptionTask
 from bnn_tasks.tasks.robustness.findings import Accuracy, Example, Findings, Row
 from bnn_tasks.tasks.robustness.study import ClassifierStudy
 from bnn_tasks.tasks.robustness.task import RobustnessTask
@@ -14,6 +15,7 @@ __all__ = [
     "ArtifactVictim",
     "CheckpointVictim",
     "ClassifierStudy",
+    "CorruptionTask",
     "Example",
     "Findings",
     "RobustnessTask",

@@ -15,9 +15,14 @@ from bnn_tasks.tasks.robustness.study import ClassifierStudy
 from bnn_tasks.tasks.robustness.victims import Victim
 
 
-def _no_optimizer(parameters: Any) -> Any:
+def no_optimizer(parameters: Any) -> Any:
+    """Of a task that only tests.
+
+    Raises:
+        ValueError: always.
+    """
     raise ValueError(
-        "Expected the verb `test`, but got `fit`: a study of attacks trains nothing. Cure: bnn-tasks test."
+        "Expected the verb `test`, but got `fit`: this task trains nothing. Cure: bnn-tasks test."
     )
 
 
@@ -49,7 +54,7 @@ class RobustnessTask(Task):
         study: ClassifierStudy | None = None,
         images: int = 256,
     ) -> None:
-        super().__init__(classes, _no_optimizer)
+        super().__init__(classes, no_optimizer)
         if images < 1:
             raise ValueError(f"Expected `images` to be >= 1, but got {images}.")
         for one in [victim, *(others or [])]:
@@ -76,7 +81,7 @@ class RobustnessTask(Task):
         Raises:
             ValueError: always.
         """
-        _no_optimizer(None)
+        no_optimizer(None)
         raise AssertionError
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:

@@ -1,0 +1,104 @@
+"""``bnn-tasks test`` with corruptions: a trained net of any task on corrupted pictures of the test split."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import nn
+
+from bnn_tasks.robustness.corruptions import CORRUPTIONS, SEVERITIES, CorruptionScores
+from bnn_tasks.tasks.base import Task
+from bnn_tasks.tasks.checkpoint import load_task
+from bnn_tasks.tasks.robustness.performance import performance
+from bnn_tasks.tasks.robustness.task import no_optimizer
+
+
+class CorruptionTask(Task):
+    """The fifteen common corruptions at five severities (Hendrycks and Dietterich, 2019), on the pictures as they are read.
+
+    Logs ``test/clean``, ``test/mpc`` (mean over corruptions and severities), ``test/rpc`` (its share of the clean figure) and
+    ``test/CORRUPTION``; the figure is top-1, COCO's AP or mIoU. The callback `CorruptionReport` writes and draws all.
+
+    Args:
+        checkpoint: of ``bnn-tasks fit``: a classifier, a detector or a segmenter.
+        classes: class names; linked from the data by the command line.
+        corruptions: of `CORRUPTIONS`; None is all.
+        batches: of the test split that are looked at, >= 1, from its beginning; None is all.
+        seed: of everything random.
+
+    Attributes:
+        scores: of the last test.
+        figure: name of the figure.
+
+    Raises:
+        ValueError: the file is no such checkpoint, its classes are not the data's, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        classes: list[str],
+        corruptions: list[str] | None = None,
+        batches: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(classes, no_optimizer)
+        chosen = list(CORRUPTIONS) if corruptions is None else list(corruptions)
+        if not chosen or not set(chosen) <= set(CORRUPTIONS):
+            raise ValueError(f"Expected `corruptions` to be some of {list(CORRUPTIONS)}, but got {chosen}.")
+        if batches is not None and batches < 1:
+            raise ValueError(f"Expected `batches` to be >= 1, but got {batches}.")
+        self.task = load_task(checkpoint)
+        if self.task.classes != self.classes:
+            raise ValueError(
+                f"Expected {checkpoint!r} to have the data's classes {self.classes}, but it has {self.task.classes}."
+            )
+        self.model: nn.Module = self.task.model
+        self.checkpoint, self.corruptions, self.batches, self.seed = checkpoint, chosen, batches, seed
+        self.figure = ""
+        self.scores: CorruptionScores | None = None
+
+    def names(self, batch: Any) -> Sequence[str]:
+        """The images' file names."""
+        return self.task.names(batch)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Refuse to train.
+
+        Raises:
+            ValueError: always.
+        """
+        no_optimizer(None)
+        raise AssertionError
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing: the loaders of `on_test_epoch_end` show what is judged."""
+
+    def _measure(self, loader: Any) -> float:
+        """The figure on a loader's batches."""
+
+        def moved() -> Iterator[Any]:
+            for batch in islice(loader, self.batches):
+                yield self.trainer.strategy.batch_to_device(batch)
+
+        self.figure, value = next(iter(performance(self.task, moved()).items()))
+        return value
+
+    def on_test_epoch_end(self) -> None:
+        """Measure the clean pictures, then every corruption.
+
+        Raises:
+            ImportError: the corruption library is not installed.
+            ValueError: a picture is too small; names the file.
+        """
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        clean = self._measure(data.test_dataloader())
+        scores = {
+            name: [self._measure(data.corrupted_loader("test", name, severity, self.seed)) for severity in SEVERITIES]
+            for name in self.corruptions
+        }
+        self.scores = CorruptionScores(clean, scores)
+        values = {"clean": clean, "mpc": self.scores.mean_performance(), "rpc": self.scores.relative_performance()}
+        values |= {name: sum(found) / len(found) for name, found in scores.items()}
+        self.log_dict({f"test/{name}": value for name, value in values.items()})
