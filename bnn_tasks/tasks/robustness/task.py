@@ -21,9 +21,7 @@ def no_optimizer(parameters: Any) -> Any:
     Raises:
         ValueError: always.
     """
-    raise ValueError(
-        "Expected the verb `test`, but got `fit`: this task trains nothing. Cure: bnn-tasks test."
-    )
+    raise ValueError("Expected the verb `test`, but got `fit`: this task trains nothing. Cure: bnn-tasks test.")
 
 
 class RobustnessTask(Task):
