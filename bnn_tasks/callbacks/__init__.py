@@ -1,5 +1,6 @@
 """What is written or drawn during a run: checkpoints, results, sample pictures, telemetry, damaged images."""
 
+from bnn_tasks.callbacks.attack_report import AttackReport
 from bnn_tasks.callbacks.checkpoint import LastCheckpoint
 from bnn_tasks.callbacks.corruption_report import CorruptionReport
 from bnn_tasks.callbacks.damaged import DamagedImages
@@ -13,6 +14,7 @@ from bnn_tasks.callbacks.start_weights import BackboneWeights, ModelWeights
 from bnn_tasks.callbacks.telemetry import Telemetry
 
 __all__ = [
+    "AttackReport",
     "BackboneWeights",
     "CorruptionReport",
     "DamagedImages",

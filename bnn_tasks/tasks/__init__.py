@@ -20,11 +20,15 @@ from bnn_tasks.tasks.feature_distillation import FeatureDistillationTask
 from bnn_tasks.tasks.robustness import (
     Arsenal,
     ArtifactVictim,
+    AttackTask,
     CheckpointVictim,
     ClassifierStudy,
     CorruptionTask,
+    GoalAttack,
+    PixelAttack,
     RobustnessTask,
     Victim,
+    WorstImages,
 )
 from bnn_tasks.tasks.segmentation import SegmentationTask
 from bnn_tasks.tasks.segmentation_distillation import (
@@ -41,6 +45,7 @@ from bnn_tasks.tasks.teachers import EfficientNetLite0Teacher, FeatureTeacher, T
 __all__ = [
     "Arsenal",
     "ArtifactVictim",
+    "AttackTask",
     "CheckpointTeacher",
     "CheckpointVictim",
     "ClassificationAuxiliaryLoss",
@@ -55,12 +60,14 @@ __all__ = [
     "EfficientNetLite0Teacher",
     "FeatureDistillationTask",
     "FeatureTeacher",
+    "GoalAttack",
     "ImageClassification",
     "ImageDetections",
     "ImageSegmentation",
     "ImitationTerm",
     "OrthogonalityLoss",
     "PairWiseImitation",
+    "PixelAttack",
     "PixelWiseImitation",
     "ProposalImitation",
     "PyramidImitation",
@@ -76,4 +83,5 @@ __all__ = [
     "TorchvisionDetectorTeacher",
     "TorchvisionTeacher",
     "Victim",
+    "WorstImages",
 ]

@@ -2,8 +2,19 @@
 
 from bnn_tasks.tasks.robustness.arsenal import Arsenal
 from bnn_tasks.tasks.robustness.artifact import ArtifactModel
+from bnn_tasks.tasks.robustness.attack_task import AttackRow, AttackTask
 from bnn_tasks.tasks.robustness.corruption_task import CorruptionTask
+from bnn_tasks.tasks.robustness.detection_goals import (
+    ClassWise,
+    Combined,
+    Fabrication,
+    Mislabelling,
+    Regression,
+    Vanishing,
+)
+from bnn_tasks.tasks.robustness.detection_objectives import DetectionGoal, GoalAttack
 from bnn_tasks.tasks.robustness.findings import Accuracy, Example, Findings, Row
+from bnn_tasks.tasks.robustness.segmentation_attacks import PixelAttack, WorstImages, sea
 from bnn_tasks.tasks.robustness.study import ClassifierStudy
 from bnn_tasks.tasks.robustness.task import RobustnessTask
 from bnn_tasks.tasks.robustness.victims import ArtifactVictim, CheckpointVictim, Victim
@@ -13,12 +24,25 @@ __all__ = [
     "Arsenal",
     "ArtifactModel",
     "ArtifactVictim",
+    "AttackRow",
+    "AttackTask",
     "CheckpointVictim",
+    "ClassWise",
     "ClassifierStudy",
+    "Combined",
     "CorruptionTask",
+    "DetectionGoal",
     "Example",
+    "Fabrication",
     "Findings",
+    "GoalAttack",
+    "Mislabelling",
+    "PixelAttack",
+    "Regression",
     "RobustnessTask",
     "Row",
+    "Vanishing",
     "Victim",
+    "WorstImages",
+    "sea",
 ]

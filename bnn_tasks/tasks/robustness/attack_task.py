@@ -1,0 +1,177 @@
+"""``bnn-tasks test`` with attacks on a detector or a segmenter: a table of figures by attack and ε."""
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import nn
+
+from bnn_tasks.robustness.attacks import PGD, Attack, RandomNoise
+from bnn_tasks.tasks.base import Task
+from bnn_tasks.tasks.checkpoint import load_task
+from bnn_tasks.tasks.detection import DetectionTask
+from bnn_tasks.tasks.robustness.detection_figures import attacked_detection
+from bnn_tasks.tasks.robustness.performance import performance
+from bnn_tasks.tasks.robustness.segmentation_figures import attacked_segmentation
+from bnn_tasks.tasks.robustness.task import no_optimizer
+from bnn_tasks.tasks.segmentation import SegmentationTask
+
+
+@singledispatch
+def attacked(
+    task: Task, batches: Iterable[Any], attack: Attack, eps: float, generator: torch.Generator
+) -> Iterator[Any]:
+    """The batches with attacked images.
+
+    Args:
+        task: in eval mode, on the batches' device.
+        batches: of its data module.
+        attack: a task's own (`GoalAttack`, `PixelAttack`), or any that raises the training loss.
+        eps: radius, at the network's input size.
+        generator: on the CPU.
+
+    Raises:
+        TypeError: the task is of another kind.
+    """
+    raise TypeError(
+        f"Expected a detector or a segmenter, but got a {type(task).__name__}. Cure: RobustnessTask attacks classifiers."
+    )
+
+
+attacked.register(DetectionTask, attacked_detection)
+attacked.register(SegmentationTask, attacked_segmentation)
+
+
+@dataclass(frozen=True)
+class AttackRow:
+    """One attack at one ε.
+
+    Attributes:
+        attack: its name.
+        eps: radius.
+        figures: see `performance`; the first is the one to read.
+    """
+
+    attack: str
+    eps: float
+    figures: dict[str, float]
+
+
+class AttackTask(Task):
+    """Attack a detector or a segmenter at the network's input; letterbox padding stays as it is.
+
+    A detector's AP is the set's, so that there is no worst case image by image; a segmenter's `WorstImages` and `sea` are.
+    Logs ``test/clean`` and ``test/ATTACK@ε·255``. The callback `AttackReport` writes the table. The trainer needs
+    ``inference_mode: false``.
+
+    Args:
+        checkpoint: of ``bnn-tasks fit``.
+        classes: class names; linked from the data by the command line.
+        attacks: what is tried; None is PGD-20 on the training loss. `RandomNoise` of the same size is always added, first.
+        eps: ε, rising, > 0, in units of 1/255.
+        batches: of the test split, >= 1, from its beginning; None is all.
+        seed: of everything random.
+
+    Attributes:
+        clean: figures without an attack.
+        rows: of the last test.
+
+    Raises:
+        ValueError: the file is no such checkpoint, its classes are not the data's, or an argument is out of range.
+        TypeError: it is of another task.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        classes: list[str],
+        attacks: list[Attack] | None = None,
+        eps: Sequence[float] = (1.0, 4.0),
+        batches: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(classes, no_optimizer)
+        if not eps or list(eps) != sorted(set(eps)) or eps[0] <= 0:
+            raise ValueError(f"Expected `eps` to be rising numbers > 0, but got {list(eps)}.")
+        if batches is not None and batches < 1:
+            raise ValueError(f"Expected `batches` to be >= 1, but got {batches}.")
+        self.task = load_task(checkpoint)
+        if not isinstance(self.task, DetectionTask | SegmentationTask):
+            raise TypeError(
+                f"Expected {checkpoint!r} to be of a detector or a segmenter, but it is of a {type(self.task).__name__}. "
+                "Cure: RobustnessTask attacks classifiers."
+            )
+        if self.task.classes != self.classes:
+            raise ValueError(
+                f"Expected {checkpoint!r} to have the data's classes {self.classes}, but it has {self.task.classes}."
+            )
+        self.model: nn.Module = self.task.model.requires_grad_(False)
+        self.attacks: list[Attack] = [RandomNoise(), *([PGD(20)] if attacks is None else attacks)]
+        names = [attack.name for attack in self.attacks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"Expected attacks with names of their own, but got {names}. Noise is always there.")
+        self.checkpoint, self.batches, self.seed = checkpoint, batches, seed
+        self.eps = [step / 255 for step in eps]
+        self.clean: dict[str, float] = {}
+        self.rows: list[AttackRow] = []
+        self._seen: list[Any] = []
+
+    def names(self, batch: Any) -> Sequence[str]:
+        """The images' file names."""
+        return self.task.names(batch)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Refuse to train.
+
+        Raises:
+            ValueError: always.
+        """
+        no_optimizer(None)
+        raise AssertionError
+
+    def on_test_epoch_start(self) -> None:
+        """Forget an earlier test.
+
+        Raises:
+            ValueError: torch is in inference mode, in which no gradient exists.
+        """
+        super().on_test_epoch_start()
+        if torch.is_inference_mode_enabled():
+            raise ValueError(
+                "Expected a trainer that allows gradients, since attacks differentiate, but it is in inference mode. "
+                "Cure: trainer.inference_mode: false."
+            )
+        self._seen = []
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Keep a batch that is to be attacked."""
+        if self.batches is None or batch_idx < self.batches:
+            self._seen.append(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Attack."""
+        batches, self._seen = self._seen, []
+        self.clean = performance(self.task, batches)
+        self.rows = []
+        for eps in self.eps:
+            for attack in self.attacks:
+                generator = torch.Generator().manual_seed(self.seed)
+                found = attacked(self.task, copy.copy(batches), attack, eps, generator)
+                self.rows.append(AttackRow(attack.name, eps, performance(self.task, found)))
+        values = {"clean": next(iter(self.clean.values()))}
+        values |= {f"{row.attack}@{255 * row.eps:g}": next(iter(row.figures.values())) for row in self.rows}
+        self.log_dict({f"test/{name}": value for name, value in values.items()})
+
+    def table(self) -> str:
+        """Figures by attack and ε."""
+        names = list(self.clean)
+        lines = [f"{'':<34}{'ε·255':>7}" + "".join(f"{name:>16}" for name in names)]
+        lines.append(f"{'clean':<34}{'':>7}" + "".join(f"{self.clean[name]:>16.3f}" for name in names))
+        for row in self.rows:
+            figures = "".join(f"{row.figures[name]:>16.3f}" for name in names)
+            lines.append(f"{row.attack:<34}{255 * row.eps:>7g}{figures}")
+        return "\n".join(lines)

@@ -1,0 +1,79 @@
+"""Attacks on a detector and a segmenter from the command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from configs_for_tests import tiny_classification_config, tiny_config
+
+from bnn_tasks.cli import main
+from bnn_tasks.tasks import AttackTask
+
+
+def segmentation_config(folder: Path) -> dict[str, Any]:
+    config = tiny_config(folder, 1)
+    backbone = {"class_path": "ResNet", "init_args": {"width": 4, "stem_kernel": 3}}
+    decoder = {"class_path": "FCNDecoder", "init_args": {"channels": 8}}
+    net = {"class_path": "Segmenter", "init_args": {"backbone": backbone, "decoder": decoder}}
+    config["model"]["class_path"] = "SegmentationTask"
+    config["model"]["init_args"]["model"] = net
+    arguments = {
+        "root": str(folder / "set"),
+        "scenes": 10,
+        "image_size": [48, 64],
+        "sizes": [[64, 64]],
+        "batch_size": 3,
+    }
+    config["data"] = {"class_path": "SyntheticSegmentationData", "init_args": arguments}
+    return config
+
+
+def pgd(steps: int) -> dict[str, Any]:
+    return {"class_path": "PGD", "init_args": {"steps": steps}}
+
+
+GOAL = "bnn_tasks.tasks.robustness.Vanishing"
+LOSS = "bnn_tasks.robustness.segmentation_losses.SegPGDLoss"
+CASES = {
+    "ap": (lambda f: tiny_config(f, 1), {"class_path": "GoalAttack", "init_args": {"attack": pgd(2), "goal": GOAL}}),
+    "miou": (segmentation_config, {"class_path": "PixelAttack", "init_args": {"attack": pgd(2), "loss": LOSS}}),
+}
+
+
+def trained(config: dict[str, Any], folder: Path) -> str:
+    config["trainer"]["callbacks"] = [{"class_path": "LastCheckpoint"}]
+    (folder / "given.yaml").write_text(yaml.safe_dump(config))
+    main(["fit", "--config", str(folder / "given.yaml")])
+    return str(folder / "checkpoints" / "last.ckpt")
+
+
+@pytest.mark.parametrize("figure", CASES)
+def test_one_table_for_detectors_and_segmenters(
+    figure: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build, attack = CASES[figure]
+    config = build(tmp_path)
+    path = trained(config, tmp_path)
+    arguments = {"checkpoint": path, "attacks": [pgd(1), attack], "eps": [1, 8], "batches": 1}
+    config["model"] = {"class_path": "AttackTask", "init_args": arguments}
+    config["trainer"] |= {"callbacks": [{"class_path": "AttackReport"}], "inference_mode": False}
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(config))
+    main(["test", "--config", str(tmp_path / "given.yaml")])
+    written = json.loads((tmp_path / "robustness" / "attacks.json").read_text())
+    assert next(iter(written["clean"])) == figure
+    assert [row["eps_255"] for row in written["rows"]] == pytest.approx([1, 1, 1, 8, 8, 8])
+    assert written["rows"][0]["attack"] == "noise"
+    assert "clean" in capsys.readouterr().out
+    assert (tmp_path / "robustness" / "attacks.png").exists()
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    path = trained(tiny_classification_config(tmp_path, 1), tmp_path)
+    with pytest.raises(TypeError, match="RobustnessTask attacks classifiers"):
+        AttackTask(path, ["circle", "square", "triangle"])
+    with pytest.raises(ValueError, match="eps"):
+        AttackTask(path, ["a"], eps=(2.0, 1.0))
+    with pytest.raises(ValueError, match="batches"):
+        AttackTask(path, ["a"], batches=0)
