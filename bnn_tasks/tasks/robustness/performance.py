@@ -1,5 +1,6 @@
 """One number for how well a net does, whatever its task."""
 
+import math
 from collections.abc import Iterable
 from functools import singledispatch
 from typing import Any
@@ -44,7 +45,8 @@ def _(task: ClassificationTask, batches: Iterable[Any]) -> dict[str, float]:
 @performance.register
 def _(task: DetectionTask, batches: Iterable[Any]) -> dict[str, float]:
     figures = detection_figures(detect(task, batches), task.classes)
-    return {name: figures[name] for name in ("ap", "ap50", "ap_small", "ap_medium", "ap_large")}
+    names = ("ap", "ap50", "ap_small", "ap_medium", "ap_large")
+    return {name: figures[name] if figures[name] >= 0 else math.nan for name in names}  # COCO's -1: no such object
 
 
 @performance.register
