@@ -80,6 +80,25 @@ def tiny_classification_config(folder: Path, epochs: int = 2) -> dict[str, Any]:
     return config
 
 
+def tiny_segmentation_config(folder: Path) -> dict[str, Any]:
+    """6 train, 2 val, 2 test pictures with masks; 2 steps."""
+    config = tiny_config(folder, 1)
+    backbone = {"class_path": "ResNet", "init_args": {"width": 4, "stem_kernel": 3}}
+    decoder = {"class_path": "FCNDecoder", "init_args": {"channels": 8}}
+    net = {"class_path": "Segmenter", "init_args": {"backbone": backbone, "decoder": decoder}}
+    config["model"]["class_path"] = "SegmentationTask"
+    config["model"]["init_args"]["model"] = net
+    arguments = {
+        "root": str(folder / "set"),
+        "scenes": 10,
+        "image_size": [48, 64],
+        "sizes": [[64, 64]],
+        "batch_size": 3,
+    }
+    config["data"] = {"class_path": "SyntheticSegmentationData", "init_args": arguments}
+    return config
+
+
 def shrink(config: dict[str, Any]) -> None:
     """Make the nets of a config narrow: every `width` and `channels` of an `init_args` becomes small."""
     for value in config.values():

@@ -6,28 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
-from configs_for_tests import tiny_classification_config, tiny_config
+from configs_for_tests import tiny_classification_config, tiny_config, tiny_segmentation_config
 
 from bnn_tasks.cli import main
 from bnn_tasks.tasks import AttackTask
-
-
-def segmentation_config(folder: Path) -> dict[str, Any]:
-    config = tiny_config(folder, 1)
-    backbone = {"class_path": "ResNet", "init_args": {"width": 4, "stem_kernel": 3}}
-    decoder = {"class_path": "FCNDecoder", "init_args": {"channels": 8}}
-    net = {"class_path": "Segmenter", "init_args": {"backbone": backbone, "decoder": decoder}}
-    config["model"]["class_path"] = "SegmentationTask"
-    config["model"]["init_args"]["model"] = net
-    arguments = {
-        "root": str(folder / "set"),
-        "scenes": 10,
-        "image_size": [48, 64],
-        "sizes": [[64, 64]],
-        "batch_size": 3,
-    }
-    config["data"] = {"class_path": "SyntheticSegmentationData", "init_args": arguments}
-    return config
 
 
 def pgd(steps: int) -> dict[str, Any]:
@@ -38,7 +20,7 @@ GOAL = "bnn_tasks.tasks.robustness.Vanishing"
 LOSS = "bnn_tasks.robustness.segmentation_losses.SegPGDLoss"
 CASES = {
     "ap": (lambda f: tiny_config(f, 1), {"class_path": "GoalAttack", "init_args": {"attack": pgd(2), "goal": GOAL}}),
-    "miou": (segmentation_config, {"class_path": "PixelAttack", "init_args": {"attack": pgd(2), "loss": LOSS}}),
+    "miou": (tiny_segmentation_config, {"class_path": "PixelAttack", "init_args": {"attack": pgd(2), "loss": LOSS}}),
 }
 
 

@@ -2,12 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
-from configs_for_tests import tiny_classification_config, tiny_config
+from configs_for_tests import tiny_classification_config, tiny_config, tiny_segmentation_config
 
 from bnn_tasks.cli import main
 from bnn_tasks.data import SyntheticSegmentationData
@@ -17,28 +16,10 @@ from bnn_tasks.tasks.robustness.performance import performance
 pytest.importorskip("imagecorruptions", reason="the corruptions are in the extra `robust`")
 
 
-def segmentation_config(folder: Path) -> dict[str, Any]:
-    config = tiny_config(folder, 1)
-    backbone = {"class_path": "ResNet", "init_args": {"width": 4, "stem_kernel": 3}}
-    decoder = {"class_path": "FCNDecoder", "init_args": {"channels": 8}}
-    net = {"class_path": "Segmenter", "init_args": {"backbone": backbone, "decoder": decoder}}
-    config["model"]["class_path"] = "SegmentationTask"
-    config["model"]["init_args"]["model"] = net
-    arguments = {
-        "root": str(folder / "set"),
-        "scenes": 10,
-        "image_size": [48, 64],
-        "sizes": [[64, 64]],
-        "batch_size": 3,
-    }
-    config["data"] = {"class_path": "SyntheticSegmentationData", "init_args": arguments}
-    return config
-
-
 CONFIGS = {
     "top1": lambda folder: tiny_classification_config(folder, 1),
     "ap": lambda folder: tiny_config(folder, 1),
-    "miou": segmentation_config,
+    "miou": tiny_segmentation_config,
 }
 
 

@@ -1,13 +1,11 @@
 """``bnn-tasks test`` with attacks on a detector or a segmenter: a table of figures by attack and ε."""
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 
 from bnn_tasks.robustness.attacks import PGD, Attack, RandomNoise
@@ -15,9 +13,9 @@ from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.checkpoint import load_task
 from bnn_tasks.tasks.detection import DetectionTask
 from bnn_tasks.tasks.robustness.detection_figures import attacked_detection
+from bnn_tasks.tasks.robustness.evaluation_task import EvaluationTask, require_gradients
 from bnn_tasks.tasks.robustness.performance import performance
 from bnn_tasks.tasks.robustness.segmentation_figures import attacked_segmentation
-from bnn_tasks.tasks.robustness.task import no_optimizer
 from bnn_tasks.tasks.segmentation import SegmentationTask
 
 
@@ -61,7 +59,7 @@ class AttackRow:
     figures: dict[str, float]
 
 
-class AttackTask(Task):
+class AttackTask(EvaluationTask):
     """Attack a detector or a segmenter at the network's input; letterbox padding stays as it is.
 
     A detector's AP is the set's, so that there is no worst case image by image; a segmenter's `WorstImages` and `sea` are.
@@ -94,7 +92,7 @@ class AttackTask(Task):
         batches: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(classes, no_optimizer)
+        super().__init__(classes)
         if not eps or list(eps) != sorted(set(eps)) or eps[0] <= 0:
             raise ValueError(f"Expected `eps` to be rising numbers > 0, but got {list(eps)}.")
         if batches is not None and batches < 1:
@@ -105,10 +103,7 @@ class AttackTask(Task):
                 f"Expected {checkpoint!r} to be of a detector or a segmenter, but it is of a {type(self.task).__name__}. "
                 "Cure: RobustnessTask attacks classifiers."
             )
-        if self.task.classes != self.classes:
-            raise ValueError(
-                f"Expected {checkpoint!r} to have the data's classes {self.classes}, but it has {self.task.classes}."
-            )
+        self.require_classes(checkpoint, self.task.classes)
         self.model: nn.Module = self.task.model.requires_grad_(False)
         self.attacks: list[Attack] = [RandomNoise(), *([PGD(20)] if attacks is None else attacks)]
         names = [attack.name for attack in self.attacks]
@@ -124,15 +119,6 @@ class AttackTask(Task):
         """The images' file names."""
         return self.task.names(batch)
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Refuse to train.
-
-        Raises:
-            ValueError: always.
-        """
-        no_optimizer(None)
-        raise AssertionError
-
     def on_test_epoch_start(self) -> None:
         """Forget an earlier test.
 
@@ -140,11 +126,7 @@ class AttackTask(Task):
             ValueError: torch is in inference mode, in which no gradient exists.
         """
         super().on_test_epoch_start()
-        if torch.is_inference_mode_enabled():
-            raise ValueError(
-                "Expected a trainer that allows gradients, since attacks differentiate, but it is in inference mode. "
-                "Cure: trainer.inference_mode: false."
-            )
+        require_gradients()
         self._seen = []
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
@@ -160,7 +142,7 @@ class AttackTask(Task):
         for eps in self.eps:
             for attack in self.attacks:
                 generator = torch.Generator().manual_seed(self.seed)
-                found = attacked(self.task, copy.copy(batches), attack, eps, generator)
+                found = attacked(self.task, batches, attack, eps, generator)
                 self.rows.append(AttackRow(attack.name, eps, performance(self.task, found)))
         values = {"clean": next(iter(self.clean.values()))}
         values |= {f"{row.attack}@{255 * row.eps:g}": next(iter(row.figures.values())) for row in self.rows}

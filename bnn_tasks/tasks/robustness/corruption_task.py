@@ -4,17 +4,15 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 
 from bnn_tasks.robustness.corruptions import CORRUPTIONS, SEVERITIES, CorruptionScores
-from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.checkpoint import load_task
+from bnn_tasks.tasks.robustness.evaluation_task import EvaluationTask
 from bnn_tasks.tasks.robustness.performance import performance
-from bnn_tasks.tasks.robustness.task import no_optimizer
 
 
-class CorruptionTask(Task):
+class CorruptionTask(EvaluationTask):
     """The fifteen common corruptions at five severities (Hendrycks and Dietterich, 2019), on the pictures as they are read.
 
     Logs ``test/clean``, ``test/mpc`` (mean over corruptions and severities), ``test/rpc`` (its share of the clean figure) and
@@ -43,17 +41,14 @@ class CorruptionTask(Task):
         batches: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(classes, no_optimizer)
+        super().__init__(classes)
         chosen = list(CORRUPTIONS) if corruptions is None else list(corruptions)
         if not chosen or not set(chosen) <= set(CORRUPTIONS):
             raise ValueError(f"Expected `corruptions` to be some of {list(CORRUPTIONS)}, but got {chosen}.")
         if batches is not None and batches < 1:
             raise ValueError(f"Expected `batches` to be >= 1, but got {batches}.")
         self.task = load_task(checkpoint)
-        if self.task.classes != self.classes:
-            raise ValueError(
-                f"Expected {checkpoint!r} to have the data's classes {self.classes}, but it has {self.task.classes}."
-            )
+        self.require_classes(checkpoint, self.task.classes)
         self.model: nn.Module = self.task.model
         self.checkpoint, self.corruptions, self.batches, self.seed = checkpoint, chosen, batches, seed
         self.figure = ""
@@ -62,15 +57,6 @@ class CorruptionTask(Task):
     def names(self, batch: Any) -> Sequence[str]:
         """The images' file names."""
         return self.task.names(batch)
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Refuse to train.
-
-        Raises:
-            ValueError: always.
-        """
-        no_optimizer(None)
-        raise AssertionError
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: the loaders of `on_test_epoch_end` show what is judged."""

@@ -1,30 +1,19 @@
 """``bnn-tasks test`` with attacks: a classifier, trained or exported, studied on some images of the test split."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from bnn_tasks.data.classification.batch import ClassificationBatch
-from bnn_tasks.tasks.base import Task
+from bnn_tasks.tasks.robustness.evaluation_task import EvaluationTask, require_gradients
 from bnn_tasks.tasks.robustness.findings import Findings
 from bnn_tasks.tasks.robustness.study import ClassifierStudy
 from bnn_tasks.tasks.robustness.victims import Victim
 
 
-def no_optimizer(parameters: Any) -> Any:
-    """Of a task that only tests.
-
-    Raises:
-        ValueError: always.
-    """
-    raise ValueError("Expected the verb `test`, but got `fit`: this task trains nothing. Cure: bnn-tasks test.")
-
-
-class RobustnessTask(Task):
+class RobustnessTask(EvaluationTask):
     """Attack a classifier and say whether the accuracy that is left can be believed.
 
     Logs ``test/clean``, ``test/worst`` (worst case at the study's ε) and ``test/accuracy/ATTACK``; the callback
@@ -52,14 +41,11 @@ class RobustnessTask(Task):
         study: ClassifierStudy | None = None,
         images: int = 256,
     ) -> None:
-        super().__init__(classes, no_optimizer)
+        super().__init__(classes)
         if images < 1:
             raise ValueError(f"Expected `images` to be >= 1, but got {images}.")
         for one in [victim, *(others or [])]:
-            if list(one.classes) != self.classes:
-                raise ValueError(
-                    f"Expected {one.path!r} to have the data's classes {self.classes}, but it has {list(one.classes)}."
-                )
+            self.require_classes(one.path, one.classes)
         self.victim, self.others = victim, list(others or [])
         self.study = ClassifierStudy() if study is None else study
         self.images = images
@@ -73,25 +59,6 @@ class RobustnessTask(Task):
         """The images' file names."""
         return batch.names
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Refuse to train.
-
-        Raises:
-            ValueError: always.
-        """
-        no_optimizer(None)
-        raise AssertionError
-
-    def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
-        """Refuse: attacks are a test.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(
-            "Expected the verb `test`, but got `validate`. Cure: bnn-tasks test; `splits` names what is tested."
-        )
-
     def on_test_epoch_start(self) -> None:
         """Choose the images.
 
@@ -99,11 +66,7 @@ class RobustnessTask(Task):
             ValueError: torch is in inference mode, in which no gradient exists.
         """
         super().on_test_epoch_start()
-        if torch.is_inference_mode_enabled():
-            raise ValueError(
-                "Expected a trainer that allows gradients, since attacks differentiate, but it is in inference mode. "
-                "Cure: trainer.inference_mode: false."
-            )
+        require_gradients()
         if self.trainer.world_size > 1:
             raise ValueError(f"Expected one process, but got {self.trainer.world_size}. Cure: trainer.devices: 1.")
         count = len(self.trainer.test_dataloaders.dataset)  # type: ignore[union-attr]

@@ -1,0 +1,67 @@
+"""What the tasks that only test share: nothing to train, the victim's classes, gradients."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+
+from bnn_tasks.tasks.base import Task
+
+
+def _no_optimizer(parameters: Any) -> Any:
+    raise ValueError("Expected the verb `test`, but got `fit`: this task trains nothing. Cure: bnn-tasks test.")
+
+
+class EvaluationTask(Task):
+    """Base class of the tasks that run under ``bnn-tasks test`` alone.
+
+    Args:
+        classes: class names; label k is ``classes[k]``.
+
+    Raises:
+        ValueError: as for `Task`.
+    """
+
+    def __init__(self, classes: list[str]) -> None:
+        super().__init__(classes, _no_optimizer)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Refuse to train.
+
+        Raises:
+            ValueError: always.
+        """
+        result: OptimizerLRSchedulerConfig = _no_optimizer(None)
+        return result
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Refuse.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "Expected the verb `test`, but got `validate`. Cure: bnn-tasks test; `splits` names what is tested."
+        )
+
+    def require_classes(self, path: str, classes: Sequence[str]) -> None:
+        """Raise ValueError unless a file's classes are the data's.
+
+        Args:
+            path: of the file.
+            classes: that it was trained on.
+        """
+        if list(classes) != self.classes:
+            raise ValueError(
+                f"Expected {path!r} to have the data's classes {self.classes}, but it has {list(classes)}."
+            )
+
+
+def require_gradients() -> None:
+    """Raise ValueError where torch is in inference mode, in which attacks cannot differentiate."""
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "Expected a trainer that allows gradients, since attacks differentiate, but it is in inference mode. "
+            "Cure: trainer.inference_mode: false."
+        )
