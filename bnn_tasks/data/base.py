@@ -2,28 +2,20 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
-
 from bnn_tasks.data.batch import collate
-from bnn_tasks.data.buckets import BucketBatchSampler
-from bnn_tasks.data.cache import ImageCache
 from bnn_tasks.data.check import Report, check
-from bnn_tasks.data.corrupted import Corrupted, CorruptedReader
 from bnn_tasks.data.dataset import DetectionDataset, Record, learnt_labels
-from bnn_tasks.data.findings import DataError, Findings, StrictFindings
-from bnn_tasks.data.module import STAGES, ImageData, check_split
+from bnn_tasks.data.module import STAGES
+from bnn_tasks.data.recorded import Reader, RecordedData
 from bnn_tasks.data.view import DetectionAugment
-from bnn_tasks.runtime.images import read_image
 
 log = logging.getLogger(__name__)
 
 
-class DetectionData(ImageData):
+class DetectionData(RecordedData[Record]):
     """Detection sets for training and evaluation; predict reads the test split.
 
     A subclass reads its format in ``read`` and says its classes. Shuffling and augmentation draw from torch's random
@@ -49,6 +41,8 @@ class DetectionData(ImageData):
         ValueError: a value out of its range.
     """
 
+    _collate = staticmethod(collate)
+
     def __init__(
         self,
         root: str | Path,
@@ -61,57 +55,13 @@ class DetectionData(ImageData):
         cache: bool = False,
         cache_limit: float = 4.0,
     ) -> None:
-        super().__init__(root, sizes, rule, batch_size, num_workers)
-        if channels not in (1, 3):
-            raise ValueError(f"Expected `channels` to be 3 (RGB) or 1 (grey), but got {channels}")
-        if not cache_limit > 0:
-            raise ValueError(f"Expected `cache_limit` to be more than 0 GiB, but got {cache_limit}")
+        super().__init__(root, sizes, rule, batch_size, num_workers, channels, cache, cache_limit)
         self.train_augment = train_augment
-        self.channels = channels
-        self.cache = cache
-        self.cache_limit = int(cache_limit * 2**30)
-        self._caches: list[ImageCache] = []
-        self._records: dict[str, list[Record]] = {}
 
     @property
     @abstractmethod
     def category_ids(self) -> list[int]:
         """The K category ids of ``ground_truth``, in label order."""
-
-    @abstractmethod
-    def read(self, split: str, findings: Findings) -> list[Record]:
-        """Read a split's annotations; images are not decoded.
-
-        Args:
-            split: ``"train"``, ``"val"`` or ``"test"``.
-            findings: takes what is wrong; reading goes on after an error where ``findings`` does.
-
-        Returns:
-            At least one record, unless an error was reported; in the order of ``image_id``.
-        """
-
-    def records(self, split: str) -> list[Record]:
-        """Return a split's annotations, read once.
-
-        Args:
-            split: ``"train"``, ``"val"`` or ``"test"``.
-
-        Raises:
-            DataError: what is wrong with the set; the first of it.
-        """
-        check_split(split)
-        if split not in self._records:
-            findings = StrictFindings()
-            records = self.read(split, findings)
-            if not records:
-                raise DataError(f"{self.root}: the {split} split has no images")
-            if findings.warnings:
-                log.warning(
-                    "%d warnings in the %s split, the first: %s. `bnn-tasks check-data` lists all of them",
-                    *(len(findings.warnings), split, findings.warnings[0]),
-                )
-            self._records[split] = records
-        return self._records[split]
 
     def setup(self, stage: str) -> None:
         """Read the annotations of a stage's splits.
@@ -133,60 +83,9 @@ class DetectionData(ImageData):
                     ", ".join(unseen),
                 )
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Return shuffled, augmented training batches; damaged images are replaced and named in the batch."""
-        dataset = DetectionDataset(
-            self.records("train"), self.resize, self.train_augment, True, self.channels, self._reader("train")
-        )
-        return self._loader(dataset, RandomSampler(dataset))
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Return every validation image once, in order within a bucket."""
-        return self._eval_loader("val")
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Return every test image once, in order within a bucket."""
-        return self._eval_loader("test")
-
-    def predict_dataloader(self) -> DataLoader[Any]:
-        """Return every test image once, in order within a bucket."""
-        return self._eval_loader("test")
-
-    def corrupted_loader(self, split: str, name: str, severity: int, seed: int = 0) -> DataLoader[Any]:
-        """Return every picture of a split once, in order within a bucket, corrupted before it is resized.
-
-        Args:
-            split: ``"train"``, ``"val"`` or ``"test"``.
-            name: one of `CORRUPTIONS`.
-            severity: 1 to 5.
-            seed: >= 0.
-        """
-        read = CorruptedReader(self._reader(split), Corrupted(name, severity, seed))
-        dataset = DetectionDataset(self.records(split), self.resize, channels=self.channels, read=read)
-        return self._loader(dataset, SequentialSampler(dataset))
-
-    def _eval_loader(self, split: str) -> DataLoader[Any]:
-        dataset = DetectionDataset(self.records(split), self.resize, channels=self.channels, read=self._reader(split))
-        return self._loader(dataset, SequentialSampler(dataset))
-
-    def _reader(self, split: str) -> Callable[[Path], np.ndarray]:
-        records = self.records(split)
-        for cache in self._caches:
-            if cache.covers(records):
-                return cache.read
-        if not self.cache or split == "test":  # which is read once
-            return read_image
-        self._caches.append(ImageCache(records, self.cache_limit - sum(cache.size for cache in self._caches)))
-        return self._caches[-1].read
-
-    def _loader(self, dataset: DetectionDataset, sampler: Sampler[int]) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            batch_sampler=BucketBatchSampler(sampler, self.batch_size, False, dataset.sizes),
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            persistent_workers=self.num_workers > 0,
-        )
+    def _dataset(self, split: str, training: bool, read: Reader) -> DetectionDataset:
+        augment = self.train_augment if training else None
+        return DetectionDataset(self.records(split), self.resize, augment, training, self.channels, read)
 
     def ground_truth(self, split: str) -> dict[str, Any]:
         """Return a split as a COCO annotation file's content, which pycocotools' ``COCO`` indexes.

@@ -1,6 +1,10 @@
 """Where readers report what is wrong with a data set: training stops at the first error, check-data lists them all."""
 
+import logging
+from pathlib import Path
 from typing import NoReturn
+
+log = logging.getLogger(__name__)
 
 
 class DataError(ValueError):
@@ -49,3 +53,25 @@ class StrictFindings(Findings):
             DataError: always.
         """
         raise DataError(message)
+
+    def log_warnings(self, split: str) -> None:
+        """Log how many warnings there are, and the first.
+
+        Args:
+            split: that was read.
+        """
+        if self.warnings:
+            log.warning(
+                "%d warnings in the %s split, the first: %s. `bnn-tasks check-data` lists all of them",
+                *(len(self.warnings), split, self.warnings[0]),
+            )
+
+
+def empty_fault(root: Path, split: str) -> str:
+    """Say that a split is empty.
+
+    Args:
+        root: of the set.
+        split: its name.
+    """
+    return f"{root}: the {split} split has no pictures; add some"

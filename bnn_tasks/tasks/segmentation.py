@@ -1,19 +1,18 @@
 """Segmentation: training losses, and validation loss, IoU and boundary F-score from one forward pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnn_tasks.binary import Schedule
 from bnn_tasks.data.segmentation.batch import VOID, SegmentationBatch
 from bnn_tasks.metrics.segmentation import SegmentationConfusion
 from bnn_tasks.models.segmenter import Segmenter
 from bnn_tasks.runtime.segmentation import to_picture
-from bnn_tasks.tasks.base import Task
-from bnn_tasks.tasks.gather import gather
+from bnn_tasks.tasks.picture import PictureTask
 from bnn_tasks.tasks.segmentation_distillation import SegmentationAuxiliaryLoss
 from bnn_tasks.tasks.segmentation_metrics import (
     ImageSegmentation,
@@ -24,7 +23,7 @@ from bnn_tasks.tasks.segmentation_metrics import (
 )
 
 
-class SegmentationTask(Task):
+class SegmentationTask(PictureTask[Segmenter, PictureScores]):
     """Train and evaluate a segmenter.
 
     Logs ``train/loss`` and, once an epoch, ``val/…`` or ``test/…``: ``loss``, ``miou``, ``pixel_accuracy``,
@@ -46,8 +45,6 @@ class SegmentationTask(Task):
         ValueError: `classes` is empty, names one class twice, or has more names than a mask has values.
     """
 
-    model: Segmenter
-
     def __init__(
         self,
         model: Callable[[int], Segmenter],
@@ -56,15 +53,9 @@ class SegmentationTask(Task):
         schedule: Schedule | None = None,
         auxiliary: list[SegmentationAuxiliaryLoss] | None = None,
     ) -> None:
-        super().__init__(classes, optimizer, schedule)
+        super().__init__(model, classes, optimizer, schedule, auxiliary)
         self._save_plain_hyperparameters()
         self.confusion = SegmentationConfusion(len(classes))
-        # channels_last: oneDNN's own layout, about 1.2 times as fast in training on a CPU.
-        self.model = model(len(classes)).to(memory_format=torch.channels_last)
-        self.auxiliary = nn.ModuleList(auxiliary or [])
-        for extra in auxiliary or []:
-            extra.bind(self.model)
-        self._evaluated: list[PictureScores] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K, h, w), at the decoder's own resolution, for `images`, (N, C, H, W) in [0, 1]."""
@@ -83,10 +74,6 @@ class SegmentationTask(Task):
         for extra in self.auxiliary:
             losses |= extra(self.model, batch.images, features, outputs, batch.masks, self.progress())
         return losses
-
-    def names(self, batch: SegmentationBatch) -> Sequence[str]:
-        """The pictures' file names."""
-        return [target.file_name for target in batch.targets]
 
     def _segment(self, outputs: Tensor, batch: SegmentationBatch) -> list[ImageSegmentation]:
         height, width = batch.images.shape[-2:]
@@ -109,52 +96,25 @@ class SegmentationTask(Task):
             )
         return losses
 
-    def _evaluate(self, batch: SegmentationBatch) -> dict[str, list[ImageSegmentation]]:
-        with self.full_precision():
-            outputs = self.evaluation_forward(batch)
-            losses = self._picture_losses(outputs, batch)
-            segmentations = self._segment(outputs, batch)
-        self._evaluated += [
+    def judge(self, batch: SegmentationBatch) -> tuple[dict[str, list[ImageSegmentation]], list[PictureScores]]:
+        """``segmentations`` of a batch, and each picture's scores."""
+        outputs = self.evaluation_forward(batch)
+        losses = self._picture_losses(outputs, batch)
+        segmentations = self._segment(outputs, batch)
+        scores = [
             score_picture(image, loss, len(self.classes)) for image, loss in zip(segmentations, losses, strict=True)
         ]
-        return {"segmentations": segmentations}
+        return {"segmentations": segmentations}, scores
 
-    def _finish(self, stage: str) -> None:
-        evaluated = gather(self._evaluated, lambda picture: picture.file_name)
-        self._evaluated = []
-        self.confusion = total_confusion(evaluated, len(self.classes))
-        values = segmentation_metrics(evaluated, self.confusion, self.classes)
-        # Every process has the same values: their maximum is bitwise any of them, their mean need not be.
-        named = {f"{stage}/{name}": value for name, value in values.items()}
-        self.log_dict(named, reduce_fx="max", sync_dist=True)
+    def answers(self, batch: SegmentationBatch) -> dict[str, list[ImageSegmentation]]:
+        """``segmentations`` of a batch: classes at the pictures' own pixels."""
+        return {"segmentations": self._segment(self.evaluation_forward(batch), batch)}
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget what an evaluation that was broken off left."""
-        super().on_validation_epoch_start()
-        self._evaluated = []
+    def key(self, picture: PictureScores) -> str:
+        """The picture's file name."""
+        return picture.file_name
 
-    def on_test_epoch_start(self) -> None:
-        """As for validation."""
-        super().on_test_epoch_start()
-        self._evaluated = []
-
-    def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> dict[str, list[ImageSegmentation]]:
-        """``segmentations`` of one batch, from one forward."""
-        return self._evaluate(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Metrics of the whole validation set."""
-        self._finish("val")
-
-    def test_step(self, batch: SegmentationBatch, batch_idx: int) -> dict[str, list[ImageSegmentation]]:
-        """``segmentations`` of one batch, from one forward."""
-        return self._evaluate(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Metrics of the whole test set."""
-        self._finish("test")
-
-    def predict_step(self, batch: SegmentationBatch, batch_idx: int) -> dict[str, list[ImageSegmentation]]:
-        """``segmentations`` of one batch: classes at the pictures' own pixels."""
-        with self.full_precision():
-            return {"segmentations": self._segment(self.evaluation_forward(batch), batch)}
+    def metrics(self, pictures: list[PictureScores], stage: str) -> dict[str, float]:
+        """IoU and boundary F-score of the whole split, from one confusion matrix, and the mean loss."""
+        self.confusion = total_confusion(pictures, len(self.classes))
+        return segmentation_metrics(pictures, self.confusion, self.classes)

@@ -98,7 +98,7 @@ BAD = {
     "entry": (coco_content(annotations=[3]), r"annotations\[0\]: expected an object"),
     "no list": (coco_content(annotations=None), "list 'annotations'"),
     "no categories": (coco_content(categories=[]), "no categor"),
-    "no images": (coco_content(images=[], annotations=[]), "no images"),
+    "no images": (coco_content(images=[], annotations=[]), "no pictures"),
     "other categories": (coco_content(categories=[{"id": 3, "name": "cat"}, {"id": 7, "name": "cow"}]), "categories"),
 }
 

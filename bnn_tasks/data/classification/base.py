@@ -159,11 +159,7 @@ class ClassificationData(ImageData):
         def read() -> Pictures:
             findings = StrictFindings()
             pictures = self.read(split, findings)
-            if findings.warnings:
-                log.warning(
-                    "%d warnings in the %s split, the first: %s. `bnn-tasks check-data` lists all of them",
-                    *(len(findings.warnings), split, findings.warnings[0]),
-                )
+            findings.log_warnings(split)
             return pictures
 
         return _once(self._own, split, read)

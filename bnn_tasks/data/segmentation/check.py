@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnn_tasks.data.cache import decoded_bytes
-from bnn_tasks.data.findings import DataError, Findings
+from bnn_tasks.data.findings import DataError, Findings, empty_fault
 from bnn_tasks.data.module import SPLITS
 from bnn_tasks.data.report import DataReport, format_counts
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import MaskCoding
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
-from bnn_tasks.data.segmentation.faults import empty_fault, one_class_fault, size_fault, void_fault
+from bnn_tasks.data.segmentation.faults import one_class_fault, size_fault, void_fault
 from bnn_tasks.runtime.images import ImageError, Resize, read_image
 
 if TYPE_CHECKING:

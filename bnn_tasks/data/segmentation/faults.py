@@ -7,16 +7,6 @@ from PIL import Image
 from bnn_tasks.runtime.images import Size
 
 
-def empty_fault(root: Path, split: str) -> str:
-    """Say that a split is empty.
-
-    Args:
-        root: of the set.
-        split: its name.
-    """
-    return f"{root}: the {split} split has no pictures; add some"
-
-
 def void_fault(root: Path, split: str, count: int) -> str:
     """Say that a split has no pixel of any class.
 
