@@ -21,6 +21,8 @@ class Data:
         rates: of ASPP, with the comment.
         rate: learning rate of the binary nets.
         real_rate: of the real ones.
+        bpac: channels of BPAC.
+        branched: how many of the last stages have five branches.
         callbacks: lines of its own.
     """
 
@@ -32,7 +34,16 @@ class Data:
     rates: str
     rate: str
     real_rate: str
+    bpac: int
+    branched: int
     callbacks: str = ""
+
+    @property
+    def stages(self) -> str:
+        """GroupNet's stages of a backbone, each branch with a rate of its own."""
+        group = "class_path: GroupStage\n  init_args: {branches: 5, dilations: [1, 2, 3, 4, 5]}"
+        kinds = ["class_path: BlockStage"] * (4 - self.branched) + [group] * self.branched
+        return textwrap.indent("\n".join("- " + kind for kind in kinds), " " * 14)
 
 
 BF16 = "precision: bf16-mixed   # evaluation runs in float32 whatever this says"
@@ -59,6 +70,8 @@ DATA = {
         "[3, 6, 9]   # of 15x20 positions; the paper's 6, 12, 18 are for 32x32",
         "4.0e-3",
         "2.0e-3",
+        64,
+        1,  # as many branches in the last two would take more than an hour on two cores
         EMA,
     ),
     "voc07": Data(
@@ -80,6 +93,8 @@ DATA = {
         "[4, 8, 12]   # of 20x20 positions; the paper's 6, 12, 18 are for 32x32",
         "4.0e-3",
         "2.0e-3",
+        64,
+        1,
         """
     # A start from feature distillation (configs/pretraining/voc07_resnet18_lite0.yaml), without which 209 pictures are few:
     # - class_path: BackboneWeights
@@ -106,6 +121,8 @@ DATA = {
         "[6, 12, 18]   # the paper's, for an output stride of 16",
         "2.0e-3",
         "1.0e-3",
+        256,
+        2,
     ),
 }
 
@@ -131,14 +148,7 @@ class Model:
     data: tuple[str, ...] = ("camvid", "voc")
 
 
-BRANCHES = """
-            stage:   # five branches in the last two stages, each with a rate of its own
-              - class_path: BlockStage
-              - class_path: BlockStage
-              - class_path: GroupStage
-                init_args: {branches: 5, dilations: [1, 2, 3, 4, 5]}
-              - class_path: GroupStage
-                init_args: {branches: 5, dilations: [1, 2, 3, 4, 5]}"""
+STAGES = "\n            stage:   # five branches in the last {branched}, each with a rate of its own\n{stages}"
 OUTPUT_STRIDE = "\n            output_stride: 16"
 
 PATHS = "3x3 filters a channel on the paths"
@@ -185,13 +195,13 @@ MODELS = {
     "bpac_r18": Model(
         "GroupNet-BPAC on ResNet-18",
         "[1, 2, 3, 4]",
-        (BRANCHES, ""),
+        (STAGES, ""),
         """class_path: DeepLabV3PlusDecoder
           init_args:
             context:
               class_path: BPAC
               init_args:
-                channels: {c}
+                channels: {bpac}
                 rates: [1, 2, 3, 4, 5]
                 unit: {{class_path: {unit}}}
             entry: {join}
@@ -297,8 +307,12 @@ def configs() -> dict[str, str]:
                     data=data,
                     model=model,
                     block=kind.block,
-                    backbone=model.backbone[real],
-                    decoder=model.decoder.format(c=data.channels, unit=kind.unit, join=kind.join, rates=data.rates),
+                    backbone=model.backbone[real].format(
+                        stages=data.stages, branched="stage" if data.branched == 1 else f"{data.branched} stages"
+                    ),
+                    decoder=model.decoder.format(
+                        c=data.channels, bpac=data.bpac, unit=kind.unit, join=kind.join, rates=data.rates
+                    ),
                     activation=RELU if real else "",
                     rate=data.real_rate if real else data.rate,
                 )
