@@ -5,9 +5,8 @@ from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from bnn_tasks.callbacks.canvas import new_figure
 from bnn_tasks.callbacks.files import run_folder, write_json
 from bnn_tasks.tasks.robustness import AttackTask
 
@@ -15,8 +14,7 @@ from bnn_tasks.tasks.robustness import AttackTask
 def _draw(task: AttackTask, path: Path) -> None:
     """The first figure by ε, a line an attack."""
     name = next(iter(task.clean))
-    figure = Figure((6.5, 4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.5, 4)
     axes = figure.add_subplot()
     for attack in dict.fromkeys(row.attack for row in task.rows):
         rows = [row for row in task.rows if row.attack == attack]

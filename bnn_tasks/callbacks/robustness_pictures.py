@@ -3,18 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from bnn_tasks.callbacks.canvas import new_figure
 from bnn_tasks.tasks.robustness import Findings
-
-DPI = 120
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure((width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def draw_ladder(findings: Findings, path: Path) -> None:
@@ -24,7 +15,7 @@ def draw_ladder(findings: Findings, path: Path) -> None:
         findings: of a study.
         path: PNG to write.
     """
-    figure = _figure(6, 4)
+    figure = new_figure(6, 4)
     axes = figure.subplots()
     eps = [255 * step for step, _ in findings.ladder]
     points = [point for _, point in findings.ladder]
@@ -39,7 +30,7 @@ def draw_ladder(findings: Findings, path: Path) -> None:
     axes.set(xlabel=f"ε · 255, {findings.threat['norm']}", ylabel="accuracy", ylim=(0, 1), xlim=(0, None))
     axes.set_title(findings.verdict.label, fontsize=10)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path)
 
 
 def draw_attacks(findings: Findings, path: Path) -> None:
@@ -51,7 +42,7 @@ def draw_attacks(findings: Findings, path: Path) -> None:
     """
     rows = [("clean", findings.clean), *((row.attack, row.accuracy) for row in findings.rows)]
     rows.append(("worst case", findings.worst))
-    figure = _figure(7, 1 + 0.3 * len(rows))
+    figure = new_figure(7, 1 + 0.3 * len(rows))
     axes = figure.subplots()
     places = np.arange(len(rows))[::-1]
     values = np.array([found.value for _, found in rows])
@@ -60,7 +51,7 @@ def draw_attacks(findings: Findings, path: Path) -> None:
     axes.barh(places, values, xerr=errors, color=colours, height=0.7, error_kw={"elinewidth": 0.8})
     axes.set_yticks(places, [name for name, _ in rows], fontsize=8)
     axes.set(xlim=(0, 1), xlabel=f"accuracy at ε = {255 * findings.threat['eps']:g}/255")
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path)
 
 
 def draw_sweep(findings: Findings, path: Path) -> None:
@@ -73,7 +64,7 @@ def draw_sweep(findings: Findings, path: Path) -> None:
     eps = list(findings.surrogates)
     names = list(findings.surrogates[eps[0]])
     table = np.array([[findings.surrogates[step][name] for step in eps] for name in names])
-    figure = _figure(2.5 + 0.8 * len(eps), 1.2 + 0.4 * len(names))
+    figure = new_figure(2.5 + 0.8 * len(eps), 1.2 + 0.4 * len(names))
     axes = figure.subplots()
     image = axes.imshow(table, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     for (row, column), value in np.ndenumerate(table):
@@ -82,7 +73,7 @@ def draw_sweep(findings: Findings, path: Path) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="ε · 255", ylabel="surrogate of the attacker")
     figure.colorbar(image, label="accuracy")
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path)
 
 
 def draw_convergence(findings: Findings, path: Path) -> None:
@@ -92,11 +83,11 @@ def draw_convergence(findings: Findings, path: Path) -> None:
         findings: of a study.
         path: PNG to write.
     """
-    figure = _figure(5, 3.5)
+    figure = new_figure(5, 3.5)
     axes = figure.subplots()
     axes.plot(*zip(*findings.convergence), "o-")
     axes.set(xlabel="steps of PGD, the net's own gradient", ylabel="accuracy", ylim=(0, 1))
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path)
 
 
 def draw_depth(findings: Findings, path: Path) -> None:
@@ -113,7 +104,7 @@ def draw_depth(findings: Findings, path: Path) -> None:
     panels = [("change of a layer's output / its size", [(name, net.amplification, c) for name, net, c in nets])]
     if flips := [(name, net.flips, colour) for name, net, colour in nets if net.flips]:
         panels.append(("share of signs that change", flips))
-    figure = _figure(8, 3.2 * len(panels))
+    figure = new_figure(8, 3.2 * len(panels))
     for axes, (label, rows) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels):
         for name, layers, colour in rows:
             depth = np.linspace(0, 1, len(layers))
@@ -121,4 +112,4 @@ def draw_depth(findings: Findings, path: Path) -> None:
             axes.plot(depth, [layer.random for layer in layers], ":", color=colour, label=f"{name}, equal noise")
         axes.set(xlabel="depth", ylabel=label)
         axes.legend(fontsize=8)
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path)

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from torch import Tensor
 
+from bnn_tasks.callbacks.examination_pictures import draw_examined
 from bnn_tasks.callbacks.files import run_folder, write_json
 from bnn_tasks.callbacks.robustness_pictures import draw_attacks, draw_convergence, draw_depth, draw_ladder, draw_sweep
 from bnn_tasks.runtime.captions import captioned
@@ -30,7 +31,8 @@ class RobustnessReport(Callback):
     ``results.json`` holds every figure, the facts behind the verdict and the settings; ``report.txt`` the table. Pictures:
     ``ladder.png`` (accuracy against ε), ``attacks.png`` (each attack at the study's ε), ``surrogates.png`` (surrogate × ε),
     ``convergence.png`` (steps), ``amplification.png`` (noise and changed signs by depth), ``adversarial.png`` (images before
-    and after).
+    and after), and what the study's examinations give: ``transfer.png``, ``loss_slices.png``, ``corruptions.png``,
+    ``bit_flips.png``.
 
     Args:
         dirpath: folder; None is the trainer's ``default_root_dir``.
@@ -64,6 +66,8 @@ class RobustnessReport(Callback):
         for there, draw, name in drawn:
             if there:
                 draw(findings, folder / name)
+        for found in findings.examined:
+            draw_examined(found, folder / f"{found.name}.png")
         if findings.examples:
             names = pl_module.classes
             pairs = [

@@ -13,7 +13,14 @@ from bnn_tasks.tasks.robustness.detection_goals import (
     Vanishing,
 )
 from bnn_tasks.tasks.robustness.detection_objectives import DetectionGoal, GoalAttack
-from bnn_tasks.tasks.robustness.findings import Accuracy, Example, Findings, Row
+from bnn_tasks.tasks.robustness.examinations import (
+    CorruptedImages,
+    Examination,
+    FlippedBits,
+    LossSlices,
+    TransferMatrix,
+)
+from bnn_tasks.tasks.robustness.findings import Accuracy, Examined, Example, Findings, Row
 from bnn_tasks.tasks.robustness.segmentation_attacks import PixelAttack, WorstImages, sea
 from bnn_tasks.tasks.robustness.study import ClassifierStudy
 from bnn_tasks.tasks.robustness.task import RobustnessTask
@@ -30,17 +37,23 @@ __all__ = [
     "ClassWise",
     "ClassifierStudy",
     "Combined",
+    "CorruptedImages",
     "CorruptionTask",
     "DetectionGoal",
+    "Examination",
+    "Examined",
     "Example",
     "Fabrication",
     "Findings",
+    "FlippedBits",
     "GoalAttack",
+    "LossSlices",
     "Mislabelling",
     "PixelAttack",
     "Regression",
     "RobustnessTask",
     "Row",
+    "TransferMatrix",
     "Vanishing",
     "Victim",
     "WorstImages",

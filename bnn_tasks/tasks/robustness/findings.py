@@ -1,6 +1,7 @@
 """What a study of one classifier found, and how it is written down."""
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -67,6 +68,20 @@ class Example:
     found: int
 
 
+class Examined(ABC):
+    """The answer of an examination, which the report writes and draws.
+
+    Attributes:
+        name: its key in ``results.json``, and the stem of its picture.
+    """
+
+    name: str
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """All figures."""
+
+
 @dataclass
 class Findings:
     """Of one victim.
@@ -85,6 +100,7 @@ class Findings:
         facts: what the verdict rests on.
         verdict: what to think of it.
         examples: some lost images.
+        examined: the answers of the study's examinations.
     """
 
     victim: str
@@ -100,6 +116,7 @@ class Findings:
     facts: Facts
     verdict: Verdict
     examples: list[Example] = field(default_factory=list)
+    examined: list[Examined] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the pictures; ε in units of 1/255."""
@@ -116,6 +133,7 @@ class Findings:
             "twin_sensitivity": None if self.twin_sensitivity is None else asdict(self.twin_sensitivity),
             "facts": asdict(self.facts),
             "verdict": {**asdict(self.verdict), "note": UPPER_BOUND},
+            **{found.name: found.to_json() for found in self.examined},
         }
 
     def __str__(self) -> str:

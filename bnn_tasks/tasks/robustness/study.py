@@ -12,6 +12,7 @@ from bnn_tasks.robustness.verdict import judge
 from bnn_tasks.tasks.robustness.arsenal import Arsenal
 from bnn_tasks.tasks.robustness.chunks import Chunks
 from bnn_tasks.tasks.robustness.evidence import PROBED, facts_of
+from bnn_tasks.tasks.robustness.examinations import Examination
 from bnn_tasks.tasks.robustness.findings import Accuracy, Example, Findings, Row, accuracy
 from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
@@ -41,6 +42,7 @@ class ClassifierStudy:
         step_counts: PGD's numbers of steps for the convergence curve, rising.
         chunk: images at a time, >= 1; halved where memory runs out.
         seed: of everything random.
+        examinations: further questions.
 
     Raises:
         ValueError: an argument is out of range.
@@ -55,6 +57,7 @@ class ClassifierStudy:
         step_counts: Sequence[int] = (10, 20, 50),
         chunk: int = 128,
         seed: int = 0,
+        examinations: list[Examination] | None = None,
     ) -> None:
         if not eps > 0:
             raise ValueError(f"Expected `eps` to be > 0, but got {eps}.")
@@ -64,6 +67,7 @@ class ClassifierStudy:
         self.sweep = [step / 255 for step in _rising("sweep", sweep)]
         self.step_counts = [int(count) for count in _rising("step_counts", step_counts)]
         self.chunks, self.seed = Chunks(chunk), seed
+        self.examinations = list(examinations or [])
 
     def run(self, victim: Victim, others: Sequence[Victim], images: Tensor, labels: Tensor) -> Findings:
         """Study one victim.
@@ -98,6 +102,7 @@ class ClassifierStudy:
             facts=facts,
             verdict=judge(facts),
             examples=_examples(subject, found),
+            examined=[answer for one in self.examinations if (answer := one.run(subject, others)) is not None],
         )
 
     def _table(self, subject: Subject, others: Sequence[Victim]) -> dict[str, Attacked]:

@@ -1,5 +1,7 @@
 """A victim with the images that it is tried on: what every part of a study reads."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,7 @@ class Subject:
         seed: of everything random.
 
     Attributes:
+        labels: (n,) int64.
         logits: (n, K) without an attack.
         right: (n,) bool, without an attack.
         x: (m, C, H, W), the images that are right.
@@ -35,7 +38,7 @@ class Subject:
 
     def __init__(self, victim: Victim, images: Tensor, labels: Tensor, chunks: Chunks, seed: int) -> None:
         check_images(images)
-        self.victim, self.images, self.chunks, self.seed = victim, images, chunks, seed
+        self.victim, self.images, self.labels, self.chunks, self.seed = victim, images, labels, chunks, seed
         with torch.no_grad():
             self.logits = torch.cat([victim(part) for part in images.split(chunks.size)]).float()
         self.right = self.logits.argmax(1) == labels
@@ -86,3 +89,14 @@ class Subject:
     def share(self, broken: Tensor) -> float:
         """Share of all images that `broken`, (m,) bool of ``x``, names."""
         return float(broken.sum()) / len(self.images)
+
+    def share_right(self, model: Callable[[Tensor], Tensor], images: Tensor) -> float:
+        """Share of images that a net gets right.
+
+        Args:
+            model: images -> logits.
+            images: (n, C, H, W), some form of the study's.
+        """
+        with torch.no_grad():
+            found = torch.cat([model(part).argmax(1) for part in images.split(self.chunks.size)])
+        return float((found == self.labels).float().mean())

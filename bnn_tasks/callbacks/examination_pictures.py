@@ -1,0 +1,73 @@
+"""Pictures of a study's further examinations."""
+
+from functools import singledispatch
+from pathlib import Path
+
+import numpy as np
+
+from bnn_tasks.callbacks.canvas import new_figure
+from bnn_tasks.callbacks.corruption_bars import draw_corruptions
+from bnn_tasks.tasks.robustness.examinations import Corruptions, FlipCurves, Slices, TransferTable
+from bnn_tasks.tasks.robustness.findings import Examined
+
+
+@singledispatch
+def draw_examined(found: Examined, path: Path) -> None:
+    """Draw an answer; one without a picture of its own is left to ``results.json``.
+
+    Args:
+        found: by an examination.
+        path: PNG to write.
+    """
+
+
+@draw_examined.register
+def _transfer(found: TransferTable, path: Path) -> None:
+    table = np.array([found.clean, *found.accuracy])
+    rows = ["(no attack)", *found.sources]
+    figure = new_figure(4 + 0.9 * len(found.targets), 2 + 0.5 * len(rows))
+    axes = figure.subplots()
+    axes.imshow(table, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    for (row, column), value in np.ndenumerate(table):
+        axes.text(column, row, f"{value:.0%}", ha="center", va="center", color="white" if value < 0.6 else "black")
+    axes.set_xticks(range(len(found.targets)), [_short(name) for name in found.targets], rotation=30, ha="right")
+    axes.set_yticks(range(len(rows)), [_short(name) for name in rows])
+    axes.set(xlabel="asked", ylabel="attacked", title=f"accuracy, ε = {255 * found.eps:g}/255")
+    figure.savefig(path)
+
+
+@draw_examined.register
+def _slices(found: Slices, path: Path) -> None:
+    figure = new_figure(3.2 * len(found.losses), 3.4)
+    reach = 255 * float(found.offsets[-1])
+    for axes, loss in zip(figure.subplots(1, len(found.losses), squeeze=False)[0], found.losses):
+        image = axes.imshow(loss.T.numpy(), origin="lower", extent=(-reach, reach, -reach, reach), cmap="magma")
+        axes.contour(loss.T.numpy(), 8, extent=(-reach, reach, -reach, reach), colors="white", linewidths=0.5)
+        axes.set(xlabel="sign of the gradient · 255", ylabel="random signs · 255")
+        figure.colorbar(image, ax=axes, shrink=0.7)
+    figure.suptitle("cross-entropy around images", fontsize=10)
+    figure.savefig(path)
+
+
+@draw_examined.register
+def _corruptions(found: Corruptions, path: Path) -> None:
+    draw_corruptions(found.scores, "accuracy", path)
+
+
+@draw_examined.register
+def _flips(found: FlipCurves, path: Path) -> None:
+    figure = new_figure(5.5, 3.8)
+    axes = figure.subplots()
+    for name, points in {"random bits": found.random, "searched bits": found.searched}.items():
+        if points:
+            axes.plot([point.flipped for point in points], [point.score for point in points], "o-", label=name)
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set(xlabel="flipped 1-bit weights of the file", ylabel="accuracy", ylim=(0, 1), xlim=(0, None))
+    axes.legend(fontsize=8)
+    figure.savefig(path)
+
+
+def _short(name: str) -> str:
+    """The end of a path, where the run's name is."""
+    parts = [part for part in Path(name).parts if part not in {"checkpoints", "last.ckpt", "runs"}]
+    return parts[-1] if parts else name

@@ -1,0 +1,68 @@
+"""A classifier on corrupted images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bnn_tasks.robustness.corruptions import CORRUPTIONS, SEVERITIES, Corruption, CorruptionScores
+from bnn_tasks.tasks.robustness.examinations.base import Examination
+from bnn_tasks.tasks.robustness.findings import Examined
+from bnn_tasks.tasks.robustness.subject import Subject
+from bnn_tasks.tasks.robustness.victims import Victim
+
+
+@dataclass(frozen=True)
+class Corruptions(Examined):
+    """Accuracy by corruption and severity.
+
+    Attributes:
+        scores: with the clean accuracy.
+    """
+
+    name = "corruptions"
+    scores: CorruptionScores
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures."""
+        return {
+            "clean": self.scores.clean,
+            "mpc": self.scores.mean_performance(),
+            "rpc": self.scores.relative_performance(),
+            "by_severity": self.scores.by_severity(),
+            "scores": {name: list(values) for name, values in self.scores.scores.items()},
+        }
+
+
+class CorruptedImages(Examination):
+    """The common corruptions (Hendrycks and Dietterich, 2019), at the net's input size, on the images of the study.
+
+    `CorruptionTask` corrupts a whole split as it is read, before it is resized, and takes any task.
+
+    Args:
+        corruptions: of `CORRUPTIONS`; None is all.
+
+    Raises:
+        ValueError: an unknown corruption, or none.
+    """
+
+    def __init__(self, corruptions: list[str] | None = None) -> None:
+        chosen = list(CORRUPTIONS) if corruptions is None else list(corruptions)
+        if not chosen or not set(chosen) <= set(CORRUPTIONS):
+            raise ValueError(f"Expected `corruptions` to be some of {list(CORRUPTIONS)}, but got {chosen}.")
+        self.corruptions = chosen
+
+    def run(self, subject: Subject, others: Sequence[Victim]) -> Corruptions:
+        """See `Examination`.
+
+        Raises:
+            ImportError: the corruption library is not installed.
+            ValueError: the images are too small for it.
+        """
+        scores = {
+            name: [
+                subject.share_right(subject.victim, Corruption(name, severity, subject.seed)(subject.images))
+                for severity in SEVERITIES
+            ]
+            for name in self.corruptions
+        }
+        return Corruptions(CorruptionScores(float(subject.right.float().mean()), scores))
