@@ -159,6 +159,23 @@ def test_there_are_configs() -> None:
 
 
 ATTACKS = [path for path in CONFIGS if path.parent.name == "robustness"]
+STUDIES = [path for path in ATTACKS if path.stem.startswith("cifar10")]
+EXAMINED = {
+    "TransferMatrix": {"steps": 1},
+    "LossSlices": {"points": 3, "images": 1},
+    "CorruptedImages": {"corruptions": ["contrast"]},
+}
+
+
+def fewest_steps(value: Any) -> None:
+    """One step of every attack; ten of SEA, whose three radii need them."""
+    if isinstance(value, dict):
+        if str(value.get("class_path")) == "PGD":
+            value["init_args"] = {"steps": 1}
+        if str(value.get("class_path")).endswith(".sea"):
+            value["init_args"] = {"steps": 10}
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
+        fewest_steps(part)
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path not in ATTACKS], ids=lambda p: p.stem)
@@ -185,8 +202,9 @@ def test_config_fits_a_batch(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
     main(["fit", "--config", str(tmp_path / "config.yaml")])
 
 
-@pytest.mark.parametrize("path", ATTACKS, ids=lambda p: p.stem)
-def test_config_attacks_an_image(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_config_studies_an_image(path: Path, tmp_path: Path) -> None:
+    pytest.importorskip("imagecorruptions", reason="the extra `robust` is not installed")
     config = yaml.safe_load(path.read_text())
     WRITERS[config["data"]["class_path"]](tmp_path / "set", config["data"])
     config["data"]["init_args"] |= {"root": str(tmp_path / "set"), "batch_size": 3}
@@ -201,10 +219,39 @@ def test_config_attacks_an_image(path: Path, tmp_path: Path) -> None:
     study = task["study"]["init_args"]
     study |= {"sweep": study["sweep"][:1], "step_counts": [1, 2], "ladder": [0, 1]}
     study["arsenal"]["init_args"] = {"steps": 1, "queries": 2}
+    for one in study["examinations"]:
+        one["init_args"] = EXAMINED[one["class_path"]]
     config["trainer"] |= {"accelerator": "cpu", "default_root_dir": str(tmp_path), "enable_progress_bar": False}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     main(["test", "--config", str(tmp_path / "config.yaml")])
     assert (tmp_path / "robustness" / "results.json").exists()
+
+
+@pytest.mark.parametrize("path", [path for path in ATTACKS if path not in STUDIES], ids=lambda p: p.stem)
+def test_config_attacks_what_the_config_it_names_has_trained(path: Path, tmp_path: Path) -> None:
+    pytest.importorskip("imagecorruptions", reason="the extra `robust` is not installed")
+    config = yaml.safe_load(path.read_text())
+    task, data = config["model"]["init_args"], config["data"]
+    name = Path(task["checkpoint"]).parts[1]
+    (trained,) = (one for one in CONFIGS if one.stem == name)
+    training = yaml.safe_load(trained.read_text())
+    WRITERS[data["class_path"]](tmp_path / "set", data)
+    for one in (data, training["data"]):
+        one["init_args"] |= {"root": str(tmp_path / "set"), "sizes": [SIZE], "batch_size": 2, "num_workers": 0}
+    shrink(training["model"])
+    settings = {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
+    training["trainer"] |= settings | {"default_root_dir": str(tmp_path / "victim"), "precision": "32-true"}
+    training["trainer"] |= {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 0}
+    training["trainer"]["callbacks"] = [{"class_path": "LastCheckpoint"}]
+    (tmp_path / "victim.yaml").write_text(yaml.safe_dump(training))
+    main(["fit", "--config", str(tmp_path / "victim.yaml")])
+    fewest_steps(config)
+    task |= {"checkpoint": str(tmp_path / "victim" / "checkpoints" / "last.ckpt"), "batches": 1}
+    task |= {"eps": [1]} if "eps" in task else {"corruptions": ["contrast"]}
+    config["trainer"] |= settings | {"default_root_dir": str(tmp_path)}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    main(["test", "--config", str(tmp_path / "config.yaml")])
+    assert len(list((tmp_path / "robustness").glob("*.json"))) == 1
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
