@@ -93,7 +93,8 @@ class Findings:
         rows: attacks at ε, weakest first.
         worst: image by image over all rows.
         ladder: (ε, worst case) for rising ε; images lost at one ε are lost at every larger one.
-        surrogates: ε -> surrogate -> accuracy; empty for a net without binary activations or gradients.
+        surrogates: ε -> surrogate -> accuracy, and "all", the worst case image by image; empty for a net without binary
+            activations or gradients.
         convergence: (steps, accuracy) of PGD at ε.
         sensitivity: amplification of the noise and changed signs by depth; None for an artifact.
         twin_sensitivity: of the first other victim.

@@ -18,6 +18,7 @@ from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
 
 LADDER = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # ε in units of 1/255: from tiny to total
+WORST = "all"  # the sweep's row of the worst case
 EXAMPLES = 16  # pairs for the contact sheet
 
 
@@ -127,14 +128,15 @@ class ClassifierStudy:
         return points
 
     def _heat_map(self, subject: Subject) -> dict[float, dict[str, float]]:
-        """ε -> surrogate -> accuracy."""
+        """ε -> surrogate -> accuracy, and the worst case of all, image by image."""
         if not (subject.binary and subject.victim.differentiable):
             return {}
         found = {}
         for eps in self.sweep:
             swept = subject.attack(self.arsenal.sweep, eps)
             assert isinstance(swept, MembersAttacked)
-            found[eps] = {name: subject.accuracy(broken).value for name, broken in swept.members.items()}
+            members = swept.members | {WORST: swept.broken}
+            found[eps] = {name: subject.accuracy(broken).value for name, broken in members.items()}
         return found
 
     def _convergence(self, subject: Subject) -> list[tuple[int, float]]:
