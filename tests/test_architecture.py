@@ -48,7 +48,7 @@ MAY_IMPORT["__init__"] = (set(), set())
 NARROW = {
     ("data", "runtime"): {"bnn_tasks.runtime.images"},
     ("tasks", "data"): {
-        "bnn_tasks.data.batch",
+        "bnn_tasks.data.detection.batch",
         "bnn_tasks.data.classification.batch",
         "bnn_tasks.data.segmentation.batch",
     },

@@ -14,7 +14,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from bnn_tasks.cli import main
 from bnn_tasks.data import ImageFolderData, VOCDetectionData
-from bnn_tasks.data.coco import ANNOTATIONS, IMAGES
+from bnn_tasks.data.detection.coco import ANNOTATIONS, IMAGES
 from bnn_tasks.data.synthetic import generate
 from bnn_tasks.data.synthetic.class_folders import generate_classes
 from bnn_tasks.data.synthetic.mask_folders import generate_masks

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bnn_tasks.compare.cost import Cost, side_by_side
 from bnn_tasks.data import DetectionData
-from bnn_tasks.data.batch import DetectionTarget
+from bnn_tasks.data.detection.batch import DetectionTarget
 from bnn_tasks.export.regions import runtime_regions
 from bnn_tasks.export.trace import GraphWriter
 from bnn_tasks.export.verify import forced, verify

@@ -1,9 +1,5 @@
 """Lightning data modules, and the batches they hand to tasks."""
 
-from bnn_tasks.data.augment import Augment
-from bnn_tasks.data.base import DetectionData
-from bnn_tasks.data.batch import DetectionBatch, DetectionTarget
-from bnn_tasks.data.check import Report, check
 from bnn_tasks.data.classification import (
     BatchAugment,
     CIFAR10Data,
@@ -18,10 +14,21 @@ from bnn_tasks.data.classification import (
     RandomResizedCrop,
     Sample,
 )
-from bnn_tasks.data.coco import CocoDetectionData
+from bnn_tasks.data.detection import (
+    Augment,
+    CocoDetectionData,
+    DetectionAugment,
+    DetectionBatch,
+    DetectionData,
+    DetectionTarget,
+    Mosaic,
+    Report,
+    VOCDetectionData,
+    VOCDevkitData,
+    check,
+)
 from bnn_tasks.data.findings import DataError
 from bnn_tasks.data.module import ImageData
-from bnn_tasks.data.mosaic import Mosaic
 from bnn_tasks.data.report import DataReport
 from bnn_tasks.data.segmentation import (
     CamVidData,
@@ -40,9 +47,6 @@ from bnn_tasks.data.segmentation import (
 )
 from bnn_tasks.data.synthetic import SyntheticClassificationData, SyntheticDetectionData, SyntheticSegmentationData
 from bnn_tasks.data.unlabelled import UnlabelledImageData
-from bnn_tasks.data.view import DetectionAugment
-from bnn_tasks.data.voc import VOCDetectionData
-from bnn_tasks.data.voc_devkit import VOCDevkitData
 
 __all__ = [
     "Augment",

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
 
-from bnn_tasks.data.batch import collate
 from bnn_tasks.data.buckets import BucketBatchSampler
-from bnn_tasks.data.dataset import DetectionDataset, Record
+from bnn_tasks.data.detection.batch import collate
+from bnn_tasks.data.detection.dataset import DetectionDataset, Record
+from bnn_tasks.data.detection.view import DetectionAugment
 from bnn_tasks.data.findings import DataError
 from bnn_tasks.data.module import STAGES, ImageData, check_split
 from bnn_tasks.data.report import DataReport, format_counts
-from bnn_tasks.data.view import DetectionAugment
 from bnn_tasks.data.voc_files import IMAGE_SUFFIXES
 from bnn_tasks.runtime.images import ImageError, image_size, read_image
 

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from bnn_tasks.binary import Schedule
-from bnn_tasks.data.batch import DetectionBatch
+from bnn_tasks.data.detection.batch import DetectionBatch
 from bnn_tasks.models import AuxiliaryLoss, Boxes, Detector
 from bnn_tasks.tasks.detection_metrics import DetectionMetrics, ImageDetections
 from bnn_tasks.tasks.picture import PictureTask

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bnn_tasks.data.batch import DetectionTarget
+from bnn_tasks.data.detection.batch import DetectionTarget
 from bnn_tasks.metrics import VOCEvaluator, of_images, truth_by_image
 from bnn_tasks.tasks.coco_metrics import coco_metrics
 

@@ -11,7 +11,7 @@ from torchmetrics import R2Score
 
 from bnn_tasks.backbones import Backbone
 from bnn_tasks.binary import Schedule
-from bnn_tasks.data.batch import DetectionBatch
+from bnn_tasks.data.detection.batch import DetectionBatch
 from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.feature_matching import FeatureStudent
 from bnn_tasks.tasks.teachers import FeatureTeacher

@@ -4,7 +4,7 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from bnn_tasks.data import Augment
-from bnn_tasks.data.view import View
+from bnn_tasks.data.detection.view import View
 from bnn_tasks.runtime.images import Placement, Resize
 
 GEOMETRY_ONLY = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}

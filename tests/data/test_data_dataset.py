@@ -6,8 +6,8 @@ import torch
 from voc_sets import picture, voc_xml, write_image, write_voc, write_xml
 
 from bnn_tasks.data import Augment, DataError, VOCDetectionData
-from bnn_tasks.data.batch import collate
-from bnn_tasks.data.dataset import DetectionDataset
+from bnn_tasks.data.detection.batch import collate
+from bnn_tasks.data.detection.dataset import DetectionDataset
 from bnn_tasks.runtime.images import ImageError
 
 SPLITS = {"train": "abc", "val": "de", "test": "de"}

@@ -4,8 +4,8 @@ import torch
 from voc_sets import voc_xml, write_voc, write_xml
 
 from bnn_tasks.data import Augment, Mosaic, VOCDetectionData
-from bnn_tasks.data.batch import collate
-from bnn_tasks.data.dataset import DetectionDataset
+from bnn_tasks.data.detection.batch import collate
+from bnn_tasks.data.detection.dataset import DetectionDataset
 from bnn_tasks.runtime.images import Resize
 
 PLAIN = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}

@@ -4,7 +4,7 @@ import pytest
 import torchvision
 from voc_sets import voc_xml, write_image, write_voc, write_xml
 
-import bnn_tasks.data.voc_devkit as devkit
+import bnn_tasks.data.detection.voc_devkit as devkit
 from bnn_tasks.data import DataError, VOCDevkitData, check
 
 SIZES = [(48, 64)]

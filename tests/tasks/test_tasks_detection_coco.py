@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 
 from bnn_tasks.callbacks import ResultsWriter
 from bnn_tasks.data import CocoDetectionData
-from bnn_tasks.data.batch import DetectionTarget
+from bnn_tasks.data.detection.batch import DetectionTarget
 from bnn_tasks.runtime.images import Resize
 from bnn_tasks.tasks import DetectionMetrics, DetectionTask, ImageDetections
 from bnn_tasks.tasks.coco_metrics import STATS

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from bnn_tasks.data.augment import Augment
+from bnn_tasks.data.detection.augment import Augment
 from bnn_tasks.data.segmentation.canvas import draw_mask
 from bnn_tasks.runtime.images import Placement, Resize, Size
 

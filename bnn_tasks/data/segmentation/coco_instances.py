@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as rle
 
-from bnn_tasks.data.coco import ANNOTATIONS, IMAGES
 from bnn_tasks.data.coco_file import COCO_SOURCE, CocoFile, read_coco
 from bnn_tasks.data.coco_segmentation import segmentation_fault
+from bnn_tasks.data.detection.coco import ANNOTATIONS, IMAGES
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.segmentation.base import SegmentationData
 from bnn_tasks.data.segmentation.batch import VOID

@@ -8,13 +8,13 @@ from typing import Any
 
 from torchvision.datasets import VOCSegmentation
 
+from bnn_tasks.data.detection.voc_devkit import DEVKIT, VOC_CLASSES
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.segmentation.base import SegmentationData
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import IndexCoding, MaskCoding
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
 from bnn_tasks.data.segmentation.pairs import Place, chosen, pair
-from bnn_tasks.data.voc_devkit import DEVKIT, VOC_CLASSES
 from bnn_tasks.data.voc_files import IMAGE_SUFFIXES, VOCFiles
 
 log = logging.getLogger(__name__)

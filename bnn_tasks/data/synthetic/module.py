@@ -5,7 +5,8 @@ from typing import Any
 
 from bnn_tasks.data.classification.folder import ImageFolderData
 from bnn_tasks.data.classification.pictures import Pictures
-from bnn_tasks.data.dataset import Record
+from bnn_tasks.data.detection.dataset import Record
+from bnn_tasks.data.detection.voc import VOCDetectionData
 from bnn_tasks.data.findings import Findings
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
 from bnn_tasks.data.segmentation.folder import MaskFolderData
@@ -13,7 +14,6 @@ from bnn_tasks.data.synthetic.class_folders import generate_classes
 from bnn_tasks.data.synthetic.mask_folders import generate_masks
 from bnn_tasks.data.synthetic.once import DEFAULT_CLASSES
 from bnn_tasks.data.synthetic.writer import generate
-from bnn_tasks.data.voc import VOCDetectionData
 from bnn_tasks.runtime.images import Size
 
 

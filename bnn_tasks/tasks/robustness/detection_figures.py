@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from bnn_tasks.data.batch import DetectionBatch
+from bnn_tasks.data.detection.batch import DetectionBatch
 from bnn_tasks.metrics import detection_confusion
 from bnn_tasks.metrics.truth import truth_by_image
 from bnn_tasks.metrics.voc import Detected

@@ -6,10 +6,10 @@ from typing import Any
 
 from torchvision.datasets import VOCDetection
 
+from bnn_tasks.data.detection.voc_layout import VOCEntry, VOCLayoutData
 from bnn_tasks.data.findings import DataError
 from bnn_tasks.data.module import SPLITS
 from bnn_tasks.data.voc_files import VOCFiles
-from bnn_tasks.data.voc_layout import VOCEntry, VOCLayoutData
 
 # In the official order: Everingham et al., The PASCAL Visual Object Classes Challenge, 2010; the devkit's VOCinit.
 VOC_CLASSES = (

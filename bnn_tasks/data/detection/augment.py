@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bnn_tasks.data.view import DetectionAugment, View, check_range
+from bnn_tasks.data.detection.view import DetectionAugment, View, check_range
 from bnn_tasks.runtime.images import Placement, Resize, Size
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601

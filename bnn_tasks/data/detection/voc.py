@@ -5,11 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bnn_tasks.data.detection.voc_layout import VOCEntry, VOCLayoutData
+from bnn_tasks.data.detection.voc_xml import read_annotation
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.module import SPLITS
 from bnn_tasks.data.voc_files import VOCFiles
-from bnn_tasks.data.voc_layout import VOCEntry, VOCLayoutData
-from bnn_tasks.data.voc_xml import read_annotation
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
-from bnn_tasks.data.batch import collate
-from bnn_tasks.data.check import Report, check
-from bnn_tasks.data.dataset import DetectionDataset, Record, learnt_labels
+from bnn_tasks.data.detection.batch import collate
+from bnn_tasks.data.detection.check import Report, check
+from bnn_tasks.data.detection.dataset import DetectionDataset, Record, learnt_labels
+from bnn_tasks.data.detection.view import DetectionAugment
 from bnn_tasks.data.module import STAGES
 from bnn_tasks.data.recorded import Reader, RecordedData
-from bnn_tasks.data.view import DetectionAugment
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from bnn_tasks.data.batch import DetectionSample, DetectionTarget
+from bnn_tasks.data.detection.batch import DetectionSample, DetectionTarget
+from bnn_tasks.data.detection.view import DetectionAugment, View
 from bnn_tasks.data.findings import DataError
-from bnn_tasks.data.view import DetectionAugment, View
 from bnn_tasks.runtime.images import ImageError, Placement, Resize, Size, read_image, to_channels
 
 log = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnn_tasks.data.base import DetectionData
-from bnn_tasks.data.dataset import Record
+from bnn_tasks.data.detection.base import DetectionData
+from bnn_tasks.data.detection.dataset import Record
+from bnn_tasks.data.detection.voc_xml import VOCAnnotation, VOCObject, read_annotation
 from bnn_tasks.data.findings import Findings
 from bnn_tasks.data.voc_files import VOCFiles
-from bnn_tasks.data.voc_xml import VOCAnnotation, VOCObject, read_annotation
 from bnn_tasks.runtime.images import ImageError, Size, image_size
 
 

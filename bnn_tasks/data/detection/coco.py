@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from bnn_tasks.data.base import DetectionData
 from bnn_tasks.data.coco_file import COCO_SOURCE, CocoFile, CocoImage, read_coco
-from bnn_tasks.data.dataset import Record
+from bnn_tasks.data.detection.base import DetectionData
+from bnn_tasks.data.detection.dataset import Record
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.module import SPLITS
 

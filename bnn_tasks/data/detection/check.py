@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnn_tasks.data.cache import decoded_bytes
-from bnn_tasks.data.dataset import Record, learnt_labels
+from bnn_tasks.data.detection.dataset import Record, learnt_labels
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.module import SPLITS
 from bnn_tasks.data.report import DataReport, format_counts
 from bnn_tasks.runtime.images import ImageError, Resize, read_image
 
 if TYPE_CHECKING:
-    from bnn_tasks.data.base import DetectionData
+    from bnn_tasks.data.detection.base import DetectionData
 
 SMALL_SIDE = 8  # canvas pixels; a feature map of stride 8, the finest of a usual detector, has one value for it
 SMALL_SHARE = 0.05

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from bnn_tasks.data.augment import Augment
-from bnn_tasks.data.view import DetectionAugment, View, check_range
+from bnn_tasks.data.detection.augment import Augment
+from bnn_tasks.data.detection.view import DetectionAugment, View, check_range
 from bnn_tasks.runtime.images import Resize, Size
 
 TILES = 4
