@@ -5,6 +5,8 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from config_text import BF16, EMA, config_text
+
 CONFIGS = Path(__file__).parents[1] / "configs" / "segmentation"
 
 
@@ -45,11 +47,6 @@ class Data:
         kinds = ["class_path: BlockStage"] * (4 - self.branched) + [group] * self.branched
         return textwrap.indent("\n".join("- " + kind for kind in kinds), " " * 14)
 
-
-BF16 = "precision: bf16-mixed   # evaluation runs in float32 whatever this says"
-EMA = """
-    - class_path: lightning.pytorch.callbacks.EMAWeightAveraging
-      init_args: {decay: 0.99}"""
 
 DATA = {
     "camvid": Data(
@@ -244,26 +241,7 @@ KINDS = {
     "real": Kind("RealBlock", "RealUnit", "{class_path: RealUnit}"),
 }
 
-TEMPLATE = """{title}
-# {data.layout}
-#   bnn-tasks fit  --config configs/segmentation/{name}.yaml
-#   bnn-tasks validate --config configs/segmentation/{name}.yaml --ckpt_path runs/{name}/checkpoints/last.ckpt
-seed_everything: 0
-trainer:
-  {data.trainer}
-  gradient_clip_val: 5.0
-  num_sanity_val_steps: 0
-  default_root_dir: runs/{name}
-  callbacks:
-    - class_path: LastCheckpoint{data.callbacks}
-    - class_path: ResultsWriter
-    - class_path: SamplePictures
-    - class_path: DamagedImages
-model:
-  class_path: SegmentationTask
-  init_args:
-    model:
-      class_path: Segmenter
+BODY = """      class_path: Segmenter
       init_args:
         backbone:
           class_path: ResNet
@@ -272,17 +250,9 @@ model:
             block: {{class_path: {block}}}
             width: 64
             stem_kernel: 3   # keeps the real stem at 1 % of the multiplications
-            out_indices: {model.maps}{backbone}
+            out_indices: {maps}{backbone}
         decoder:
-          {decoder}{activation}
-    optimizer:
-      class_path: torch.optim.AdamW
-      init_args: {{lr: {rate}, weight_decay: 0.02, foreach: true}}
-    schedule:
-      class_path: OneCycle
-data:
-  {data.lines}
-"""
+          {decoder}{activation}"""
 RELU = "\n            activation: {class_path: torch.nn.ReLU}   # before the classifier"
 
 
@@ -300,13 +270,9 @@ def configs() -> dict[str, str]:
                 said = f"binary backbone and decoder (real: stem, {layers})"
                 if real:
                     said = "the real-valued twin, without a binary layer"
-                head = textwrap.wrap(f"{data.title}, {model.title}{kind.title}: {said}.", 118)
-                texts[name] = TEMPLATE.format(
-                    title="\n".join(f"# {line}" for line in head),
-                    name=name,
-                    data=data,
-                    model=model,
+                body = BODY.format(
                     block=kind.block,
+                    maps=model.maps,
                     backbone=model.backbone[real].format(
                         stages=data.stages, branched="stage" if data.branched == 1 else f"{data.branched} stages"
                     ),
@@ -314,8 +280,10 @@ def configs() -> dict[str, str]:
                         c=data.channels, bpac=data.bpac, unit=kind.unit, join=kind.join, rates=data.rates
                     ),
                     activation=RELU if real else "",
-                    rate=data.real_rate if real else data.rate,
                 )
+                title = f"{data.title}, {model.title}{kind.title}: {said}."
+                rate = data.real_rate if real else data.rate
+                texts[name] = config_text("segmentation", name, title, data, "SegmentationTask", "validate", body, rate)
     return texts
 
 

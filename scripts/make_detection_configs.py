@@ -1,9 +1,10 @@
-"""Write the detection configs that differ in data set, depth and what is binary alone: python scripts/make_configs.py."""
+"""Write the detection configs that differ in data set, depth and what is binary: python scripts/make_detection_configs.py."""
 
 import argparse
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+
+from config_text import BF16, EMA, config_text
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "detection"
 DEPTHS = (18, 34)
@@ -44,11 +45,6 @@ class Data:
     rates: dict[str, str]
     callbacks: str = ""
 
-
-BF16 = "precision: bf16-mixed   # evaluation runs in float32 whatever this says"
-EMA = """
-    - class_path: lightning.pytorch.callbacks.EMAWeightAveraging
-      init_args: {decay: 0.99}"""
 
 DATA = {
     "bccd": Data(
@@ -214,50 +210,20 @@ SAID = {
     f"(real: {PATHS.format(laterals=' and laterals')}, output layers)",
 }
 
-TEMPLATE = """{title}
-# {data.layout}
-#   bnn-tasks fit  --config configs/detection/{name}.yaml
-#   bnn-tasks test --config configs/detection/{name}.yaml --ckpt_path runs/{name}/checkpoints/last.ckpt
-seed_everything: 0
-trainer:
-  {data.trainer}
-  gradient_clip_val: 5.0
-  num_sanity_val_steps: 0
-  default_root_dir: runs/{name}
-  callbacks:
-    - class_path: LastCheckpoint{data.callbacks}
-    - class_path: ResultsWriter
-    - class_path: SamplePictures
-    - class_path: DamagedImages
-model:
-  class_path: DetectionTask
-  init_args:
-    model:
-{body}
-    optimizer:
-      class_path: torch.optim.AdamW
-      init_args: {{lr: {rate}, weight_decay: 0.02, foreach: true}}
-    schedule:
-      class_path: OneCycle
-data:
-  {data.lines}
-"""
-
 
 def configs() -> dict[str, str]:
     """Text of every config by its name."""
     texts = {}
     for data_name, data in DATA.items():
-        for model, (title, body) in MODELS.items():
+        for model, (model_title, body) in MODELS.items():
             for depth in DEPTHS:
                 for suffix, (block, unit) in KINDS.items():
                     name = f"{data_name}_{model}_r{depth}{suffix}"
                     filled = body.format(depth=depth, block=block, unit=unit, box=BOX_UNITS[unit], data=data)
                     said = SAID.get((model, suffix), "the real-valued twin, without a binary layer")
-                    head = textwrap.wrap(f"{data.title}, {title} on ResNet-{depth}: {said}.", 118)
-                    first = "\n".join(f"# {line}" for line in head)
-                    texts[name] = TEMPLATE.format(
-                        data=data, title=first, name=name, body=filled, rate=data.rates[model]
+                    title = f"{data.title}, {model_title} on ResNet-{depth}: {said}."
+                    texts[name] = config_text(
+                        "detection", name, title, data, "DetectionTask", "test", filled, data.rates[model]
                     )
     return texts
 
