@@ -69,6 +69,8 @@ class TrainingCLI(LightningCLI):
         """Put the file's name in the place of the checkpoint `last`; refuse Lightning's other words."""
         super().parse_arguments(parser, args)
         options = self.config[self.config.subcommand] if self._run else {}
+        if self._run and self.config.subcommand == "predict":
+            options["return_predictions"] = bool(options["return_predictions"])  # a set's masks may not fit into memory
         if options.get("ckpt_path") is not None:
             options["ckpt_path"] = find_checkpoint(options["ckpt_path"], options["trainer"]["default_root_dir"] or "")
             load_checkpoint(options["ckpt_path"])  # which says what is wrong with a file before Lightning reads it

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from bnn_tasks.compare.cost import Cost, side_by_side
 from bnn_tasks.data import SegmentationData
+from bnn_tasks.data.findings import DataError
+from bnn_tasks.data.segmentation.faults import size_fault
 from bnn_tasks.export.trace import GraphWriter
 from bnn_tasks.export.verify import forced
 from bnn_tasks.metrics.segmentation import SegmentationConfusion
@@ -149,6 +151,8 @@ def compare_segmenters(
     ):
         image, (reference, logits), found = pair.image, pair.torch, pair.runtime
         truth = read_mask(pair.item.mask)
+        if fault := size_fault(pair.item.path, image.shape[:2], pair.item.mask, truth.shape):
+            raise DataError(fault)
         times.append(pair.milliseconds)
         of_torch.update(reference, truth)
         of_runtime.update(found, truth)

@@ -27,7 +27,9 @@ class Context(nn.Module):
 
 
 class ImagePooling(nn.Module):
-    """The mean over all positions, real 1×1 convolution, BatchNorm, ReLU, at every position: DeepLabV3's image-level features.
+    """The mean over all positions, real 1×1 convolution, BatchNorm, at every position: DeepLabV3's image-level features.
+
+    The paper's ReLU is left to the unit that reads it, as everywhere here: of a ReLU's output every sign is +1.
 
     Args:
         channels: of input and output.
@@ -38,12 +40,11 @@ class ImagePooling(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.conv = nn.Conv2d(channels, channels, 1, bias=False)
         self.bn = SingleValueBatchNorm2d(channels)  # of one position a picture: the last batch may be one picture
-        self.activation = nn.ReLU()
         self.resize = BilinearLike()
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to `x`, (N, channels, h, w)."""
-        pooled = self.activation(self.bn(self.conv(self.pool(x))))
+        pooled = self.bn(self.conv(self.pool(x)))
         y: Tensor = self.resize(pooled, x)
         return y
 

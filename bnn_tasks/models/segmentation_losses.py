@@ -154,11 +154,15 @@ class DiceLoss(SegmentationLoss):
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
         """The loss, over the classes that the batch's masks hold."""
-        inside = (masks != VOID)[:, None]
-        p = torch.softmax(logits, 1) * inside
-        g = F.one_hot(masks.where(inside[:, 0], 0), logits.shape[1]).movedim(-1, 1).to(p.dtype) * inside
-        axes = (0, 2, 3)
-        size = g.sum(axes)
-        overlap = (2 * (p * g).sum(axes) + self.smooth) / (p.square().sum(axes) + size + self.smooth)
+        inside = masks != VOID
+        p = torch.softmax(logits, 1) * inside[:, None]
+        labels = masks.where(inside, 0)
+        right = p.gather(
+            1, labels[:, None]
+        ).flatten()  # p of each pixel's own class: what p·g leaves, without a one-hot g
+        empty = p.new_zeros(logits.shape[1])
+        size = empty.index_add(0, labels.flatten(), inside.flatten().to(p.dtype))
+        shared = empty.index_add(0, labels.flatten(), right)
+        overlap = (2 * shared + self.smooth) / (p.square().sum((0, 2, 3)) + size + self.smooth)
         present = (size > 0).to(p.dtype)
         return self.weight * ((1 - overlap) * present).sum() / present.sum().clamp(min=1)

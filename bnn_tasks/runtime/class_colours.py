@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from bnn_tasks.runtime.draw import INK, MARGIN, PAGE, check_image, load_font
 
 VOID = 255  # of masks: pixels that belong to no class
+BAND = 256  # rows that are mixed at a time
 SWATCH = 16  # pixels, side of a legend's square
 
 
@@ -49,9 +50,14 @@ def overlay(image: np.ndarray, class_map: np.ndarray, alpha: float = 0.6) -> np.
         )
     if not 0 <= alpha <= 1:
         raise ValueError(f"Expected `alpha` to be in [0, 1], but got {alpha}")
-    mixed = (1 - alpha) * image + alpha * voc_palette()[class_map]
-    mixed[class_map == VOID] = voc_palette()[VOID]
-    return np.rint(mixed).astype(np.uint8)
+    palette, mixed = voc_palette(), np.empty_like(image)
+    for start in range(
+        0, len(image), BAND
+    ):  # in bands, since floats of a whole large picture would take 16 times its bytes
+        rows = slice(start, start + BAND)
+        mixed[rows] = np.rint((1 - alpha) * image[rows] + alpha * palette[class_map[rows]])
+    mixed[class_map == VOID] = palette[VOID]
+    return mixed
 
 
 def legend(classes: Sequence[str], width: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from bnn_tasks.runtime import answers
 from bnn_tasks.runtime.images import ImageError, read_image
 from bnn_tasks.runtime.segmentation import Segmentation
 from bnn_tasks.runtime.session import Session
+from bnn_tasks.runtime.sliding import TooLarge
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
 
@@ -167,7 +168,12 @@ def run_folder(
             report.damaged.append(str(error))
             continue
         start = time.perf_counter()
-        found = session([image])[0] if window is None else session.segment_windows(image, window)
+        try:
+            found = session([image])[0] if window is None else session.segment_windows(image, window)
+        except TooLarge as error:
+            _log.warning("%s: %s", path, error)
+            report.damaged.append(f"{path}: {error}")
+            continue
         seconds += time.perf_counter() - start
         report.images += 1
         picture = names[index - 1]

@@ -11,6 +11,10 @@ from bnn_tasks.runtime.simd.softmax import add_softmax
 MAX_BYTES = 4 << 30  # of the probabilities of all pixels and classes
 
 
+class TooLarge(ValueError):
+    """A picture whose probabilities do not fit into the memory that windows may take."""
+
+
 def starts(length: int, side: int, overlap: float) -> list[int]:
     """Where windows start along an axis: as few as overlap by at least a share, evenly apart, the picture's ends at theirs.
 
@@ -45,7 +49,8 @@ def segment(
         (h, w) uint8; the lower class where two are equal.
 
     Raises:
-        ValueError: `overlap` is out of range, or the probabilities of all pixels take more than `MAX_BYTES`.
+        TooLarge: the probabilities of all pixels take more than `MAX_BYTES`.
+        ValueError: `overlap` is out of range.
     """
     if not 0 <= overlap < 1:
         raise ValueError(f"Expected `overlap` to be in [0, 1), but got {overlap}. Cure: 0.25, say.")
@@ -65,7 +70,7 @@ def segment(
 
 def _zeros(height: int, width: int, classes: int) -> np.ndarray:
     if 4 * height * width * classes > MAX_BYTES:
-        raise ValueError(
+        raise TooLarge(
             f"Expected a picture whose probabilities take at most {MAX_BYTES} bytes, but got {height}×{width} px of "
             f"{classes} classes. Cure: cut the picture, or scale it down."
         )

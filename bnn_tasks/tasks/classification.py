@@ -17,6 +17,7 @@ from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.classification_auxiliary import ClassificationAuxiliaryLoss
 from bnn_tasks.tasks.classification_metrics import ClassificationMetrics, ImageClassification
 from bnn_tasks.tasks.compiled import CompiledForward
+from bnn_tasks.tasks.losses import add_losses
 
 
 class ClassificationTask(Task):
@@ -92,7 +93,7 @@ class ClassificationTask(Task):
         learner = Learner(self.model, self.training_forward, self.model.loss)
         losses = self.objective(learner, batch.images, batch.labels)
         for extra in self.auxiliary:
-            losses |= extra(self.model, batch.images, batch.labels, self.progress())
+            losses = add_losses(losses, extra(self.model, batch.images, batch.labels, self.progress()))
         return losses
 
     def optimizer_step(

@@ -14,6 +14,7 @@ from bnn_tasks.binary import Schedule
 from bnn_tasks.data.detection.batch import DetectionBatch
 from bnn_tasks.models import AuxiliaryLoss, Boxes, Detector
 from bnn_tasks.tasks.detection_metrics import DetectionMetrics, ImageDetections
+from bnn_tasks.tasks.losses import add_losses
 from bnn_tasks.tasks.picture import PictureTask
 
 Judged = tuple[ImageDetections, float]  # a picture, and the loss of its batch
@@ -61,7 +62,8 @@ class DetectionTask(PictureTask[Detector, Judged]):
         outputs = self.model.raw_outputs(features, (batch.images.shape[2], batch.images.shape[3]))
         losses = self.losses(outputs, batch)
         for extra in self.auxiliary:
-            losses |= extra(self.model, batch.images, features, outputs, batch.targets, self.progress())
+            more = extra(self.model, batch.images, features, outputs, batch.targets, self.progress())
+            losses = add_losses(losses, more)
         return losses
 
     def _detect(self, outputs: dict[str, list[Tensor]], batch: DetectionBatch) -> list[ImageDetections]:

@@ -1,6 +1,5 @@
 """What detection and segmentation share: a net judged once an epoch, on every picture of a split together."""
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -48,7 +47,6 @@ class PictureTask(Task, Generic[Net, Judged]):
             extra.bind(self.model)
         self._evaluated: list[Judged] = []
 
-    @abstractmethod
     def judge(self, batch: Any) -> tuple[dict[str, Any], list[Judged]]:
         """Run the net on a batch within `full_precision`.
 
@@ -58,31 +56,32 @@ class PictureTask(Task, Generic[Net, Judged]):
         Returns:
             What the evaluation step returns, and what the metrics need of each picture.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def answers(self, batch: Any) -> dict[str, Any]:
         """Run the net on a batch within `full_precision`; return what the prediction step returns.
 
         Args:
             batch: of the data module.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def key(self, picture: Judged) -> Any:
-        """What tells a picture from the others of its split, and orders them.
+        """What tells a picture from the others of its split.
 
         Args:
             picture: one that was judged.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def metrics(self, pictures: list[Judged], stage: str) -> dict[str, float]:
         """Metrics of a whole split, by name.
 
         Args:
-            pictures: every picture once, in order of ``key``.
+            pictures: every picture once, in the loader's order.
             stage: ``"val"`` or ``"test"``.
         """
+        raise NotImplementedError
 
     def names(self, batch: Any) -> Sequence[str]:
         """The pictures' file names."""
@@ -113,7 +112,7 @@ class PictureTask(Task, Generic[Net, Judged]):
         self._evaluated = []
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Loss and answers of one batch, from one forward."""
+        """What ``judge`` returns first: ``detections`` or ``segmentations`` of one batch, from one forward."""
         return self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -121,7 +120,7 @@ class PictureTask(Task, Generic[Net, Judged]):
         self._finish("val")
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Loss and answers of one batch, from one forward."""
+        """What ``judge`` returns first: ``detections`` or ``segmentations`` of one batch, from one forward."""
         return self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
@@ -129,6 +128,6 @@ class PictureTask(Task, Generic[Net, Judged]):
         self._finish("test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Answers of one batch, in the pictures' own pixels."""
+        """``detections`` or ``segmentations`` of one batch, in the pictures' own pixels."""
         with self.full_precision():
             return self.answers(batch)

@@ -12,6 +12,7 @@ from bnn_tasks.data.segmentation.batch import VOID, SegmentationBatch
 from bnn_tasks.metrics.segmentation import SegmentationConfusion
 from bnn_tasks.models.segmenter import Segmenter
 from bnn_tasks.runtime.segmentation import to_picture
+from bnn_tasks.tasks.losses import add_losses
 from bnn_tasks.tasks.picture import PictureTask
 from bnn_tasks.tasks.segmentation_distillation import SegmentationAuxiliaryLoss
 from bnn_tasks.tasks.segmentation_metrics import (
@@ -72,7 +73,8 @@ class SegmentationTask(PictureTask[Segmenter, PictureScores]):
         outputs = self.model.predict(features)
         losses = self.losses(outputs, batch)
         for extra in self.auxiliary:
-            losses |= extra(self.model, batch.images, features, outputs, batch.masks, self.progress())
+            more = extra(self.model, batch.images, features, outputs, batch.masks, self.progress())
+            losses = add_losses(losses, more)
         return losses
 
     def _segment(self, outputs: Tensor, batch: SegmentationBatch) -> list[ImageSegmentation]:

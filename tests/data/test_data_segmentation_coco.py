@@ -97,3 +97,22 @@ def test_a_crowd_and_a_bad_polygon(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"f\.jpg: .*polygon 0"):
         list(CocoInstanceMaskData(tmp_path, [SIZE]).val_dataloader())
+
+
+def test_two_files_over_one_folder_draw_their_own_masks(tmp_path):
+    write_instances(tmp_path)
+    first = tmp_path / "annotations" / "instances_val2017.json"
+    content = json.loads(first.read_text())
+    content["annotations"] = [one for one in content["annotations"] if one["category_id"] == 3]
+    (tmp_path / "annotations" / "cats.json").write_text(json.dumps(content))
+    files = {"train": "annotations/instances_train2017.json", "val": "annotations/instances_val2017.json"}
+    folders = {"train": "train2017", "val": "val2017"}
+    data = CocoInstanceMaskData(
+        tmp_path,
+        [SIZE],
+        annotations=files | {"test": "annotations/cats.json"},
+        images=folders | {"test": "val2017"},
+        cache=True,
+    )
+    assert 2 in next(iter(data.val_dataloader())).masks
+    assert 2 not in next(iter(data.test_dataloader())).masks

@@ -158,6 +158,35 @@ def test_voc_is_fetched_only_to_where_the_archive_puts_it(tmp_path, monkeypatch)
     data = VOCSegmentationData(tmp_path / "VOCdevkit" / "VOC2012", [SIZE], download=True)
     with pytest.raises(DataError, match=r"no network for 2012 train.*unpack"):
         data.prepare_data()
+    fetched = []
+    monkeypatch.setattr(
+        "bnn_tasks.data.segmentation.voc.VOCSegmentation", lambda *given, download: fetched.append(given[2])
+    )
+    root = tmp_path / "VOCdevkit" / "VOC2007"
+    VOCSegmentationData(root, [SIZE], download=True).prepare_data()
+    VOCSegmentationData(root, [SIZE], download=True, splits={"test": "test"}).prepare_data()
+    assert fetched == ["train", "val", "test", "train", "val"]
+    with pytest.raises(DataError, match=r"trainaug is missing, and it is none of VOC's own"):
+        VOCSegmentationData(root, [SIZE], download=True, splits={"train": "trainaug"}).prepare_data()
+
+
+def test_a_test_split_that_is_named_is_no_other(tmp_path):
+    write_voc(tmp_path / "voc")
+    write_folder(tmp_path / "folder")
+    (tmp_path / "folder" / "classes.txt").write_text("a\nb\nc\n")
+    for data in (
+        VOCSegmentationData(tmp_path / "voc", [SIZE], splits={"test": "test"}),
+        MaskFolderData(tmp_path / "folder", [SIZE], splits={"test": "test"}),
+    ):
+        with pytest.raises(DataError, match="test"):
+            data.records("test")
+
+
+def test_class_names_that_are_no_text_are_named(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "classes.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(DataError, match=r"classes\.txt: the class names cannot be read.*UTF-8"):
+        MaskFolderData(tmp_path, [SIZE]).class_names  # noqa: B018
 
 
 def test_classes_and_split_come_from_the_folder(tmp_path):

@@ -15,6 +15,7 @@ from bnn_tasks.backbones import (
     BOTTLENECKS,
     VGG16,
     Backbone,
+    BiRealUnit,
     GroupStage,
     PlainUnit,
     ReActBlock,
@@ -136,11 +137,18 @@ def test_aspp_joins_its_branches_and_the_mean_of_the_picture() -> None:
     x = torch.randn(2, 4, 9, 11)
     entry = context.entry(x)
     pooled = context.pooling
-    mean = pooled.bn(pooled.conv(entry.mean((2, 3), keepdim=True))).relu().expand(-1, -1, 9, 11)
+    mean = pooled.bn(pooled.conv(entry.mean((2, 3), keepdim=True))).expand(-1, -1, 9, 11)
     parts = [branch(entry) for branch in context.branches]
     assert [branch.conv.kernel_size for branch in context.branches] == [(1, 1), (3, 3), (3, 3)]
     assert [branch.conv.dilation for branch in context.branches] == [(1, 1), (2, 2), (5, 5)]
     torch.testing.assert_close(context(x), context.projection(torch.cat([*parts, mean], 1)))
+
+
+def test_no_sign_of_a_projection_sees_a_relus_output() -> None:
+    torch.manual_seed(0)
+    context = ASPP(4, 8, (2,), unit=BiRealUnit, projection=BiRealUnit).train()
+    pooled = context.pooling(torch.randn(16, 8, 5, 5))
+    assert 0.3 < float((pooled >= 0).float().mean()) < 0.7
 
 
 def test_fcn_adds_coarse_scores_to_fine_ones() -> None:

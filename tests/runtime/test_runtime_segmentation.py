@@ -1,11 +1,13 @@
 """Segmentation without torch: resizing and argmax against plain loops, fused and alone, and a session's pictures."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from graphs import GEOMETRY, floats, node, open_graph
+from PIL import Image
 
 from bnn_tasks.runtime import ArtifactError, Resize, Segmentation, Session
 from bnn_tasks.runtime.errors import GraphError
@@ -14,6 +16,7 @@ from bnn_tasks.runtime.kinds import FloatMap, Vector
 from bnn_tasks.runtime.ops import OPS
 from bnn_tasks.runtime.ops.base import Context
 from bnn_tasks.runtime.resize import FILL, Placement
+from bnn_tasks.runtime.run import run_folder
 from bnn_tasks.runtime.segmentation import to_picture
 from bnn_tasks.runtime.simd.softmax import add_softmax
 from bnn_tasks.runtime.sliding import starts
@@ -288,3 +291,18 @@ def test_what_windows_refuse(tmp_path: Path) -> None:
         plain.segment_windows(np.zeros((50, 50, 3), np.uint8))
     with pytest.raises(ValueError, match="Expected a segmenter"):
         plain.class_map(np.zeros((3, 5, 5), np.float32))
+
+
+def test_a_picture_that_is_too_large_for_windows_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(segmenter(tmp_path, classes=4).path)
+    for name, size in {"small": (30, 50), "large": (90, 90)}.items():
+        Image.fromarray(np.zeros((*size, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    monkeypatch.setattr("bnn_tasks.runtime.sliding.MAX_BYTES", 4 * 4 * 50 * 50)
+    report = run_folder(path, [tmp_path / "large.png", tmp_path / "small.png"], tmp_path / "out", window=0.25)
+    assert report.images == 1
+    assert "large.png: Expected a picture whose probabilities" in report.damaged[0]
+    assert [one["file_name"] for one in json.loads((tmp_path / "out" / "predictions.json").read_text())] == [
+        "small.png"
+    ]

@@ -92,6 +92,7 @@ def test_imitation_ends_where_it_is_told_to() -> None:
         (lambda: PairWiseImitation(grid=1), "`grid` >= 2"),
         (lambda: SegmentationDistillation(SegmenterTeacher("x"), []), "at least one of `terms`"),
         (lambda: SegmentationDistillation(SegmenterTeacher("x"), [PairWiseImitation()], 0), "`until` in"),
+        (lambda: SegmentationDistillation(SegmenterTeacher("x"), [PairWiseImitation()] * 2), "imitate_pairs twice"),
         (lambda: PairWiseImitation(level=4).bind(tiny_segmenter(2)), r"4 map\(s\), but got 4. Cure: -4 … 3"),
         (lambda: SegmenterTeacher("nowhere.ckpt").load(), "'nowhere.ckpt' to exist"),
     ],

@@ -67,6 +67,7 @@ class SegmentationData(RecordedData[SegmentationRecord]):
             raise ValueError(f"Expected `splits` to have keys of {SPLITS}, but got {sorted(unknown)}")
         self.train_augment = train_augment
         self.splits = {split: split for split in SPLITS} | (splits or {})
+        self._named = frozenset(splits or {})  # these are what they say, without a way out
 
     @abstractmethod
     def coding(self, split: str) -> MaskCoding:

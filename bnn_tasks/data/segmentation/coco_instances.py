@@ -39,7 +39,7 @@ class InstanceCoding(MaskCoding):
     Nothing in the file says which of two instances is in front. Crowds count as their class.
 
     Args:
-        instances: (height, width) and objects of each picture, by its path.
+        instances: (height, width) and objects of each picture, by the annotation file's path with the picture's name.
     """
 
     def __init__(self, instances: Mapping[Path, tuple[Size, Sequence[Instance]]]) -> None:
@@ -49,7 +49,7 @@ class InstanceCoding(MaskCoding):
         """Draw the mask of one picture; see ``MaskCoding``.
 
         Args:
-            path: of the picture.
+            path: a key of ``instances``.
         """
         size, instances = self.instances[path]
         mask = np.zeros(size, np.uint8)
@@ -65,7 +65,7 @@ class InstanceCoding(MaskCoding):
         """Return the mask's (height, width), the annotation file's; see ``MaskCoding``.
 
         Args:
-            path: of the picture.
+            path: a key of ``instances``.
         """
         return self.instances[path][0]
 
@@ -154,8 +154,9 @@ class CocoInstanceMaskData(SegmentationData):
             if fault := _size_fault(place, size):
                 findings.error(f"{path}: {fault}")
                 continue
-            instances[place] = size, objects[image.id]
-            records.append(SegmentationRecord(place, place, *size, image.file_name))
+            drawn = path / image.file_name  # no file: two annotation files may draw different masks of one picture
+            instances[drawn] = size, objects[image.id]
+            records.append(SegmentationRecord(place, drawn, *size, image.file_name))
         self._instances[name] = instances
         return records
 

@@ -101,9 +101,13 @@ class MaskFolderData(SegmentationData):
         if self._given_classes is not None:
             return list(self._given_classes)
         if file.is_file():
-            names = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
             try:
+                names = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
                 _check_classes(names, str(file))
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(
+                    f"{file}: the class names cannot be read ({error}); write one a line, in UTF-8"
+                ) from error
             except ValueError as error:
                 raise DataError(str(error)) from error
             return names
@@ -161,7 +165,9 @@ class MaskFolderData(SegmentationData):
             findings: takes pictures without a mask and masks without a picture.
         """
         name = self.splits[split]
-        if split == name == "test" and (SPLIT not in self.images or not self._folder(self.images, name).is_dir()):
+        if split == "test" not in self._named and (
+            SPLIT not in self.images or not self._folder(self.images, name).is_dir()
+        ):
             log.info("%s: no test split, so the test split is the val split", self.root)
             name = self.splits["val"]
         places = (

@@ -19,12 +19,14 @@ from bnn_tasks.data.voc_files import IMAGE_SUFFIXES, VOCFiles
 
 log = logging.getLogger(__name__)
 
+PUBLISHED = ("train", "val", "trainval", "test")  # lists of VOC's archives
+
 
 class VOCSegmentationData(SegmentationData):
     """One year of VOC, or a set in its layout: JPEGImages/, SegmentationClass/*.png, ImageSets/Segmentation/<list>.txt.
 
     21 classes: background, then VOC's 20 in the official order; mask value 255, the objects' rims, is void. A test list
-    that is not there is val: 2012 publishes no test masks, 2007 does.
+    that is not there is val, unless ``splits`` names it: 2012 publishes no test masks, 2007 does (``splits: {test: test}``).
 
     SBD (Hariharan et al., 2011), which makes VOC 2012's 1464 training masks 10582, comes as MATLAB files, which are not read
     here. It is common as PNG files in the folder ``SegmentationClassAug``, with a list ``trainaug.txt``: put them into
@@ -78,7 +80,10 @@ class VOCSegmentationData(SegmentationData):
             DataError: it cannot be fetched.
         """
         if self.download:
-            for name in sorted({self._list(split) for split in self.splits}):
+            lists = {self.splits[split] for split in ("train", "val")}
+            if "test" in self._named:
+                lists.add(self.splits["test"])
+            for name in sorted(lists):
                 if not (self._lists / f"{name}.txt").is_file():
                     _fetch(self.root, name)
 
@@ -117,7 +122,7 @@ class VOCSegmentationData(SegmentationData):
 
     def _list(self, split: str) -> str:
         name = self.splits[split]
-        if split == name == "test" and not (self._lists / "test.txt").is_file():
+        if split == "test" not in self._named and not (self._lists / "test.txt").is_file():
             log.info("%s: no test list, so the test split is the val split", self.root)
             return self.splits["val"]
         return name
@@ -125,6 +130,11 @@ class VOCSegmentationData(SegmentationData):
 
 def _fetch(root: Path, list_: str) -> None:
     year = root.name.removeprefix("VOC")
+    if list_ not in PUBLISHED:
+        raise DataError(
+            f"{root}: the list {list_} is missing, and it is none of VOC's own ({', '.join(PUBLISHED)}), which `download` "
+            "fetches; put it and its masks there, or name another list in `splits`"
+        )
     try:
         VOCSegmentation(root.parent.parent, year, list_, download=True)
     except (OSError, RuntimeError, ValueError) as error:  # torchvision's: no network, wrong checksum, no such list

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from bnn_tasks.models import AuxiliaryLoss, BoxTarget, Detector, RawOutputs
 from bnn_tasks.tasks.distillation.teacher import DetectorTeacher, TeacherView
+from bnn_tasks.tasks.losses import check_names
 
 
 class ImitationTerm(nn.Module):
@@ -48,13 +49,14 @@ class Distillation(AuxiliaryLoss):
         until: share of the run after which imitation ends, in (0, 1]; 1 is never.
 
     Raises:
-        ValueError: no terms, or `until` is out of range.
+        ValueError: no terms, two of one name, or `until` is out of range.
     """
 
     def __init__(self, teacher: DetectorTeacher, terms: list[ImitationTerm], until: float = 1.0) -> None:
         super().__init__()
         if not terms or not 0 < until <= 1:
             raise ValueError(f"Expected at least one of `terms` and `until` in (0, 1], but got {terms} and {until}.")
+        check_names([term.name for term in terms])
         self.teacher, self.until = teacher, until
         self.terms = nn.ModuleList(terms)
 

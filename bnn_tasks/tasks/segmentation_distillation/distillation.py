@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from bnn_tasks.models.segmenter import Segmenter
+from bnn_tasks.tasks.losses import check_names
 from bnn_tasks.tasks.segmentation_distillation.auxiliary import SegmentationAuxiliaryLoss
 from bnn_tasks.tasks.segmentation_distillation.teacher import SegmenterTeacher, SegmenterView
 
@@ -44,13 +45,14 @@ class SegmentationDistillation(SegmentationAuxiliaryLoss):
         until: share of the run after which imitation ends, in (0, 1]; 1 is never.
 
     Raises:
-        ValueError: no terms, or `until` is out of range.
+        ValueError: no terms, two of one name, or `until` is out of range.
     """
 
     def __init__(self, teacher: SegmenterTeacher, terms: list[SegmentationImitationTerm], until: float = 1.0) -> None:
         super().__init__()
         if not terms or not 0 < until <= 1:
             raise ValueError(f"Expected at least one of `terms` and `until` in (0, 1], but got {terms} and {until}.")
+        check_names([term.name for term in terms])
         self.teacher, self.until = teacher, until
         self.terms = nn.ModuleList(terms)
 
