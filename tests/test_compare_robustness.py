@@ -14,7 +14,16 @@ def point(value: float, eps: float) -> dict[str, float]:
 
 
 def report(name: str, **changes: Any) -> dict[str, Any]:
-    threat = {"norm": "linf", "images": 256, "seed": 0, "steps": 20, "step_size": 0.25, "queries": 500, "others": []}
+    threat = {
+        "norm": "linf",
+        "eps": 2 / 255,
+        "images": 256,
+        "seed": 0,
+        "steps": 20,
+        "step_size": 0.25,
+        "queries": 500,
+        "others": [],
+    }
     content = {
         "victim": f"runs/{name}/checkpoints/last.ckpt",
         "threat": threat,
@@ -42,6 +51,14 @@ def test_a_row_a_net_and_a_row_a_sweep(tmp_path: Path) -> None:
     assert lines[3].startswith("| react | 90.0%")
     assert lines[-1] == "| react | 70.0% → 45.0% |"
     assert len(robustness_table([real]).splitlines()) == 3
+
+
+def test_reports_of_another_sweep_are_refused(tmp_path: Path) -> None:
+    one, other = ([{"eps_255": eps, "own": 0.7, "all": 0.45}] for eps in (1, 4))
+    with pytest.raises(ValueError, match=r"'sweep': \[4\]"):
+        robustness_table(
+            [write(tmp_path / "a", report("a", surrogates=one)), write(tmp_path / "b", report("b", surrogates=other))]
+        )
 
 
 def test_reports_of_other_attacks_are_refused(tmp_path: Path) -> None:

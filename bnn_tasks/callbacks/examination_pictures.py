@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bnn_tasks.callbacks.canvas import new_figure
+from bnn_tasks.callbacks.canvas import draw_shares, new_figure
 from bnn_tasks.callbacks.corruption_bars import draw_corruptions
 from bnn_tasks.tasks.robustness.examinations import Corruptions, FlipCurves, Slices, TransferTable
 from bnn_tasks.tasks.robustness.findings import Examined
+from bnn_tasks.tasks.robustness.victims import run_name
 
 
 @singledispatch
@@ -27,11 +28,8 @@ def _transfer(found: TransferTable, path: Path) -> None:
     rows = ["(no attack)", *found.sources]
     figure = new_figure(4 + 0.9 * len(found.targets), 2 + 0.5 * len(rows))
     axes = figure.subplots()
-    axes.imshow(table, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    for (row, column), value in np.ndenumerate(table):
-        axes.text(column, row, f"{value:.0%}", ha="center", va="center", color="white" if value < 0.6 else "black")
-    axes.set_xticks(range(len(found.targets)), [_short(name) for name in found.targets], rotation=30, ha="right")
-    axes.set_yticks(range(len(rows)), [_short(name) for name in rows])
+    draw_shares(axes, table, [run_name(name) for name in rows], [run_name(name) for name in found.targets])
+    axes.tick_params(axis="x", rotation=20)
     axes.set(xlabel="asked", ylabel="attacked", title=f"accuracy, ε = {255 * found.eps:g}/255")
     figure.savefig(path)
 
@@ -65,9 +63,3 @@ def _flips(found: FlipCurves, path: Path) -> None:
     axes.set(xlabel="flipped 1-bit weights of the file", ylabel="accuracy", ylim=(0, 1), xlim=(0, None))
     axes.legend(fontsize=8)
     figure.savefig(path)
-
-
-def _short(name: str) -> str:
-    """The end of a path, where the run's name is."""
-    parts = [part for part in Path(name).parts if part not in {"checkpoints", "last.ckpt", "runs"}]
-    return parts[-1] if parts else name

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bnn_tasks.callbacks.canvas import new_figure
+from bnn_tasks.callbacks.canvas import draw_shares, new_figure
 from bnn_tasks.tasks.robustness import Findings
 
 
@@ -66,11 +66,7 @@ def draw_sweep(findings: Findings, path: Path) -> None:
     table = np.array([[findings.surrogates[step][name] for step in eps] for name in names])
     figure = new_figure(2.5 + 0.8 * len(eps), 1.2 + 0.4 * len(names))
     axes = figure.subplots()
-    image = axes.imshow(table, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    for (row, column), value in np.ndenumerate(table):
-        axes.text(column, row, f"{value:.0%}", ha="center", va="center", color="white" if value < 0.6 else "black")
-    axes.set_xticks(range(len(eps)), [f"{255 * step:g}" for step in eps])
-    axes.set_yticks(range(len(names)), names)
+    image = draw_shares(axes, table, names, [f"{255 * step:g}" for step in eps])
     axes.set(xlabel="ε · 255", ylabel="surrogate of the attacker")
     figure.colorbar(image, label="accuracy")
     figure.savefig(path)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bnn_tasks.tasks.robustness.victims import run_name
+
 
 def robustness_table(paths: Sequence[str | os.PathLike[str]]) -> str:
     """A Markdown table, a net a row, and one of the sweep for those that have surrogates.
@@ -19,14 +21,8 @@ def robustness_table(paths: Sequence[str | os.PathLike[str]]) -> str:
     if not paths:
         raise ValueError("Expected at least one report, but got none.")
     reports = [_read(Path(path)) for path in paths]
-    settings = [_settings(report) for report in reports]
-    for path, own in zip(paths, settings, strict=True):
-        if own != settings[0]:
-            raise ValueError(
-                f"Expected reports of the same attacks, but {os.fspath(path)!r} has {own}, and {os.fspath(paths[0])!r} "
-                f"{settings[0]}. Cure: one study for all."
-            )
-    names = [_name(report["victim"]) for report in reports]
+    _check_same(paths, [_settings(report) for report in reports])
+    names = [run_name(report["victim"]) for report in reports]
     ladder = [point["eps_255"] for point in reports[0]["ladder"] if point["eps_255"] > 0]
     lines = [f"| worst case at ε·255 = | clean | {' | '.join(f'{eps:g}' for eps in ladder)} | verdict |"]
     lines.append("|---" * (len(ladder) + 3) + "|")
@@ -34,6 +30,8 @@ def robustness_table(paths: Sequence[str | os.PathLike[str]]) -> str:
         points = [_share(point) for point in report["ladder"] if point["eps_255"] > 0]
         cells = [name, _share(report["clean"]), *points, report["verdict"]["label"]]
         lines.append(f"| {' | '.join(cells)} |")
+    sweeps = [(path, report["surrogates"]) for path, report in zip(paths, reports, strict=True) if report["surrogates"]]
+    _check_same([path for path, _ in sweeps], [{"sweep": [found["eps_255"] for found in rows]} for _, rows in sweeps])
     swept = [(name, report["surrogates"]) for name, report in zip(names, reports, strict=True) if report["surrogates"]]
     if swept:
         eps = [found["eps_255"] for found in swept[0][1]]
@@ -62,17 +60,20 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _check_same(paths: Sequence[str | os.PathLike[str]], settings: Sequence[dict[str, Any]]) -> None:
+    for path, own in zip(paths, settings, strict=True):
+        if own != settings[0]:
+            raise ValueError(
+                f"Expected reports of the same attacks, but {os.fspath(path)!r} has {own}, and {os.fspath(paths[0])!r} "
+                f"{settings[0]}. Cure: one study for all."
+            )
+
+
 def _settings(report: dict[str, Any]) -> dict[str, Any]:
     threat = report["threat"]
-    own = {name: threat[name] for name in ("norm", "images", "seed", "steps", "step_size", "queries")}
+    own = {name: threat[name] for name in ("norm", "eps", "images", "seed", "steps", "step_size", "queries")}
     return own | {"ladder": [point["eps_255"] for point in report["ladder"]]}
 
 
 def _share(point: dict[str, float]) -> str:
     return f"{point['value']:.1%} ({100 * point['low']:.0f}–{100 * point['high']:.0f})"
-
-
-def _name(path: str) -> str:
-    """The run's folder, above ``checkpoints/last.ckpt``; of an artifact its name."""
-    parts = [part for part in Path(path).parts if part not in {"checkpoints", "last.ckpt"}]
-    return Path(parts[-1]).stem if parts else path

@@ -6,9 +6,11 @@ they are harsher than those of CIFAR-10-C.
 """
 
 import contextlib
+import importlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -58,6 +60,36 @@ def _check(image: np.ndarray, name: str, severity: int, seed: int) -> None:
         )
 
 
+def corruption_library() -> ModuleType:
+    """The library that draws the corruptions.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        return importlib.import_module("imagecorruptions")
+    except ImportError as error:
+        raise ImportError(
+            f"Expected the library imagecorruptions-imaug, but it cannot be imported: {error}. "
+            'Cure: pip install "bnn-tasks[robust]".'
+        ) from error
+
+
+def chosen_corruptions(names: Sequence[str] | None) -> list[str]:
+    """Which corruptions are meant.
+
+    Args:
+        names: of `CORRUPTIONS`; None is all.
+
+    Raises:
+        ValueError: an unknown one, or none.
+    """
+    chosen = list(CORRUPTIONS if names is None else names)
+    if not chosen or not set(chosen) <= set(CORRUPTIONS):
+        raise ValueError(f"Expected `corruptions` to be some of {list(CORRUPTIONS)}, but got {chosen}.")
+    return chosen
+
+
 def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
     """Corrupt one picture; the same arguments give the same picture.
 
@@ -78,13 +110,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarra
         ValueError: another argument is out of range.
     """
     _check(image, name, severity, seed)
-    try:
-        import imagecorruptions
-    except ImportError as error:
-        raise ImportError(
-            f"Expected the library imagecorruptions-imaug, but it cannot be imported: {error}. "
-            'Cure: pip install "bnn-tasks[robust]".'
-        ) from error
+    library = corruption_library()
     rgb = image if image.shape[2:] == (3,) else np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
     (drawn,) = np.random.SeedSequence([seed, CORRUPTIONS.index(name), severity]).generate_state(1)
     arguments = {"seed": int(drawn)} if name in SEEDED else {}
@@ -92,7 +118,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarra
     np.random.seed(drawn)  # noqa: NPY002
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints where a zoomed layer is a pixel short, and goes on
-            made = imagecorruptions.corrupt(np.ascontiguousarray(rgb), severity, name, **arguments)
+            made = library.corrupt(np.ascontiguousarray(rgb), severity, name, **arguments)
     finally:
         np.random.set_state(state)  # noqa: NPY002
     return np.asarray(made if image.shape[2:] == (3,) else made[..., GREEN].reshape(image.shape))

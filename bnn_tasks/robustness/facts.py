@@ -20,14 +20,19 @@ class Facts:
         steps: of ``iterated``, >= 1.
         step_size: of ``iterated``, α/ε, >= 0.
         largest_change: longest perturbation that ``iterated`` made, over ε.
+        margin: under APGD on DLR, which like the margin does not depend on the logits' scale.
         late_gain: share of the mean loss's whole rise that fell to the last tenth of the steps.
         rescaled: ``iterated`` with the logits' temperature set (NJS or HNS).
         surrogates: worst case, image by image, over the sweep of attack-time surrogates, the net's own included.
         sharpness: accuracy by the sweep's sharpness k.
-        black_box_alone: share of the images that a gradient-free attack loses and no gradient attack does.
+        blunt: lowest accuracy over the sweep's members that have no sharpness.
+        black_box: under a gradient-free attack.
+        black_box_alone: share of the images that it loses and no gradient attack does; None where none could be tried.
         transfer_alone: the same for images made on other nets.
         step_counts: accuracy by the number of steps.
-        ladder: worst-case accuracy over all attacks by ε, images in [0, 1].
+        separate: accuracy by ε under ``iterated``'s attack from one start, each ε by itself.
+        ladder: worst-case accuracy over all attacks by ε, images in [0, 1]; what one ε has lost stays lost.
+        total: the ε from which every image can be made grey; 0.5 for L∞.
         zero_gradients: share of the images whose input gradient is zero.
         saturated: share of the images whose softmax is 1 in float32.
         output_spread: see `bnn_tasks.robustness.diagnostics.output_spread`.
@@ -43,14 +48,19 @@ class Facts:
     steps: int | None = None
     step_size: float | None = None
     largest_change: float | None = None
+    margin: float | None = None
     late_gain: float | None = None
     rescaled: float | None = None
     surrogates: float | None = None
     sharpness: Points | None = None
+    blunt: float | None = None
+    black_box: float | None = None
     black_box_alone: float | None = None
     transfer_alone: float | None = None
     step_counts: Points | None = None
+    separate: Points | None = None
     ladder: Points | None = None
+    total: float = 0.5
     zero_gradients: float | None = None
     saturated: float | None = None
     output_spread: float | None = None
@@ -68,8 +78,11 @@ class Facts:
             "noise",
             "one_step",
             "iterated",
+            "margin",
             "rescaled",
             "surrogates",
+            "blunt",
+            "black_box",
             "black_box_alone",
             "transfer_alone",
         )
@@ -77,7 +90,7 @@ class Facts:
         for name in (*shares, "zero_gradients", "saturated"):
             if values[name] is not None and not 0 <= values[name] <= 1:
                 raise ValueError(f"Expected `{name}` to be a share in [0, 1], but got {values[name]}.")
-        for name in ("sharpness", "step_counts", "ladder"):
+        for name in ("sharpness", "step_counts", "separate", "ladder"):
             points = values[name] or ()
             varied = [x for x, _ in points]
             if varied != sorted(set(varied)) or any(not 0 <= accuracy <= 1 for _, accuracy in points):

@@ -28,6 +28,10 @@ class Norm:
         """Length of the longest perturbation between two images in [0, 1] of the shape of `images`."""
         raise NotImplementedError
 
+    def total(self, images: Tensor) -> float:
+        """The radius from which every image of that shape can be made grey, so that no accuracy can be left."""
+        raise NotImplementedError
+
     def direction(self, gradient: Tensor) -> Tensor:
         """argmax of <gradient, d> over d of length 1, image by image; 0 where the gradient is 0.
 
@@ -82,6 +86,10 @@ class Linf(Norm):
         """1, whatever the shape."""
         return 1.0
 
+    def total(self, images: Tensor) -> float:
+        """1/2, whatever the shape."""
+        return 0.5
+
     def direction(self, gradient: Tensor) -> Tensor:
         """sign(gradient)."""
         return gradient.sign()
@@ -106,7 +114,11 @@ class L2(Norm):
 
     def largest(self, images: Tensor) -> float:
         """√(C·H·W)."""
-        return math.sqrt(images[0].numel())
+        return math.sqrt(images.shape[1:].numel())
+
+    def total(self, images: Tensor) -> float:
+        """√(C·H·W)/2."""
+        return self.largest(images) / 2
 
     def direction(self, gradient: Tensor) -> Tensor:
         """gradient / its length."""
@@ -125,7 +137,7 @@ class L2(Norm):
     def random(self, images: Tensor, eps: float, generator: torch.Generator) -> Tensor:
         """A uniform direction, its length ε·U^(1/d): uniform over the d-dimensional ball."""
         direction = torch.randn(images.shape, generator=generator)
-        radius = torch.rand(len(images), generator=generator) ** (1 / max(images[0].numel(), 1))
+        radius = torch.rand(len(images), generator=generator) ** (1 / max(images.shape[1:].numel(), 1))
         return (self.direction(direction) * per_image(radius, direction)).to(images) * eps
 
 

@@ -72,19 +72,22 @@ def zero_gradients(facts: Facts, threshold: float) -> str | None:
 
 
 def saturated(facts: Facts, threshold: float) -> str | None:
-    """The softmax of more than `threshold` of the images is 1 in float32."""
+    """The softmax of more than `threshold` of the images is 1 in float32, and something survives."""
     if not facts.above(facts.saturated, 0.0, threshold):
         return None
+    if facts.iterated is not None and not facts.above(facts.iterated, 1 / facts.classes, 0.0):
+        return None  # there is nothing left that could be masked
     return (
         f"the softmax of {_percent(facts.saturated)} of the images is saturated: cross entropy has next to no gradient"
     )
 
 
 def rescaled(facts: Facts, threshold: float) -> str | None:
-    """Setting the logits' temperature loses more than `threshold` further."""
-    if not facts.above(facts.iterated, facts.rescaled, threshold):
+    """Setting the logits' temperature loses more than `threshold` further than the losses that have none to set."""
+    plain = min((value for value in (facts.iterated, facts.margin) if value is not None), default=None)
+    if not facts.above(plain, facts.rescaled, threshold):
         return None
-    return f"rescaled logits take the attack from {_percent(facts.iterated)} to {_percent(facts.rescaled)}"
+    return f"rescaled logits take the attack from {_percent(plain)} to {_percent(facts.rescaled)}"
 
 
 def surrogates(facts: Facts, threshold: float) -> str | None:
@@ -126,18 +129,17 @@ def transfer_stronger(facts: Facts, threshold: float) -> str | None:
 
 
 def not_falling(facts: Facts, threshold: float) -> str | None:
-    """Accuracy rises by more than `threshold` from one ε to the next."""
-    ladder = facts.ladder or ()
-    for (small, before), (large, after) in pairwise(ladder):
+    """Accuracy under one attack rises by more than `threshold` from one ε to the next."""
+    for (small, before), (large, after) in pairwise(facts.separate or ()):
         if facts.above(after, before, threshold):
             return f"accuracy rises from {_percent(before)} at ε = {small:.4g} to {_percent(after)} at {large:.4g}"
     return None
 
 
 def unbounded_fails(facts: Facts, threshold: float) -> str | None:
-    """At ε >= 0.5, where any image may turn grey, accuracy is more than `threshold` above chance."""
+    """At an ε where any image may turn grey, accuracy is more than `threshold` above chance."""
     for eps, accuracy in facts.ladder or ():
-        if eps >= 0.5 and facts.above(accuracy, 1 / facts.classes, threshold):
+        if eps >= facts.total and facts.above(accuracy, 1 / facts.classes, threshold):
             return f"{_percent(accuracy)} survive ε = {eps:.3g}, where every image can be made grey"
     return None
 
@@ -161,12 +163,13 @@ def still_rising(facts: Facts, threshold: float) -> str | None:
 
 
 def sweep_at_its_edge(facts: Facts, threshold: float) -> str | None:
-    """The sharpest or the softest surrogate is the best by more than `threshold` over its neighbour."""
+    """The sharpest or the softest surrogate is the best of all by more than `threshold` over its neighbour."""
     points = facts.sharpness or ()
     if len(points) < 2:
         return None
     for (edge, best), (_, neighbour) in ((points[0], points[1]), (points[-1], points[-2])):
-        if best == min(accuracy for _, accuracy in points) and facts.above(neighbour, best, threshold):
+        others = [neighbour, *(value for value in (facts.blunt, facts.iterated) if value is not None)]
+        if best == min(accuracy for _, accuracy in points) and facts.above(min(others), best, threshold):
             return f"the best surrogate, k = {edge:g}, is the last of the sweep: one beyond it may be better"
     return None
 
@@ -180,11 +183,11 @@ def unmeasured(facts: Facts, threshold: float) -> str | None:
         "an iterated attack": facts.iterated is not None,
         "its steps and step size": facts.steps is not None and facts.step_size is not None,
         "two numbers of steps": len(facts.step_counts or ()) >= 2,
-        "a gradient-free attack": facts.black_box_alone is not None,
+        "a gradient-free attack": facts.black_box is not None,
         "the share of zero gradients": facts.zero_gradients is not None,
         "whether outputs are random": facts.output_spread is not None,
         "an ε of at most 1/255": bool(ladder) and ladder[0] <= SMALL_EPS + 1e-9,
-        "an ε of at least 0.5": bool(ladder) and ladder[-1] >= 0.5,
+        f"an ε of at least {facts.total:.3g}": bool(ladder) and ladder[-1] >= facts.total,
         "other surrogate gradients": facts.surrogates is not None or not facts.binary,
         f"{threshold:g} images (there are {facts.images})": facts.images >= threshold,
     }

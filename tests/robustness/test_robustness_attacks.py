@@ -192,6 +192,13 @@ def test_nothing_is_left_to_do_where_all_images_are_lost() -> None:
         assert found.queries.tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_restart_without_survivors_ends(norm: str) -> None:
+    images = torch.full((2, 3, 4, 4), 0.5)
+    objective = Watched(Linear(), torch.zeros(2, dtype=torch.int64), lambda x: (x != 0.5).flatten(1).any(1), [])
+    assert PGD(3, restarts=3, norm=norm)(objective, images, 0.1, seeded()).broken.all()
+
+
 def test_trace_rises_on_a_linear_model_until_the_corner() -> None:
     images = torch.full((2, 3, 4, 4), 0.5)
     objective = Watched(

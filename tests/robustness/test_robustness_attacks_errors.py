@@ -24,7 +24,7 @@ from bnn_tasks.robustness.attacks import (
     Transfer,
     WorstCase,
 )
-from bnn_tasks.robustness.attacks.transfer import Unbroken
+from bnn_tasks.robustness.attacks.unbroken import Unbroken
 from bnn_tasks.robustness.dlr import DLRObjective
 from bnn_tasks.robustness.objective import CrossEntropyObjective, MarginObjective
 

@@ -1,6 +1,6 @@
 """Corruptions: repeatable, of the picture's shape, harsher with severity; means against their formulas."""
 
-import builtins
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -165,13 +165,6 @@ def test_batches_that_are_refused() -> None:
 
 
 def test_a_missing_library_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def refuse(name: str, *rest: object, **named: object) -> object:
-        if name == "imagecorruptions":
-            raise ImportError("No module named 'imagecorruptions'")
-        return real(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, "imagecorruptions", None)
     with pytest.raises(ImportError, match=r"imagecorruptions-imaug.*pip install \"bnn-tasks\[robust\]\""):
         corrupt(picture(), "fog", 1, 0)

@@ -14,7 +14,7 @@ from bnn_tasks.binary import BinaryConv2d
 from bnn_tasks.callbacks.examination_pictures import draw_examined
 from bnn_tasks.export import export
 from bnn_tasks.robustness.attacks import MIFGSM
-from bnn_tasks.robustness.attacks.transfer import Unbroken
+from bnn_tasks.robustness.attacks.unbroken import Unbroken
 from bnn_tasks.robustness.corruptions import corrupt
 from bnn_tasks.robustness.objective import CrossEntropyObjective
 from bnn_tasks.tasks.robustness import (

@@ -270,6 +270,8 @@ def test_a_victim_in_train_mode_is_refused(tmp_path: Path) -> None:
         (lambda: ClassifierStudy(ladder=(2, 1)), "ladder"),
         (lambda: ClassifierStudy(step_counts=()), "step_counts"),
         (lambda: ClassifierStudy(chunk=0), "size"),
+        (lambda: ClassifierStudy(eps=8 / 255), "units of 1/255"),
+        (lambda: ClassifierStudy(sweep=(0.004, 1)), "`sweep` in units of 1/255"),
         (lambda: Arsenal(norm="l1"), "norm"),
         (
             lambda: (

@@ -108,12 +108,18 @@ class APGD(Attack):
         index = ledger.alive
         if not len(index):
             return []
+        centres = images[index]
+        start = self.norm.project(centres + self.norm.random(centres, eps, generator), centres, eps)
+        return self._ascend(ledger, images, start, eps, self.steps)
+
+    def _ascend(self, ledger: Ledger, images: Tensor, start: Tensor, eps: float, steps: int) -> list[float]:
+        """From given points of the images that `ledger` has alive; gives the trace."""
+        index = ledger.alive
         centres, objective = images[index], ledger.objective.select(index)
-        x = self.norm.project(centres + self.norm.random(centres, eps, generator), centres, eps)
-        losses, broken, gradient = ascend(objective, x)
-        state, trace, checks, last = _State(x, losses, gradient, 2 * eps), [], checkpoints(self.steps), 0
-        alive = ledger.note(index, x, losses, broken)
-        for step in range(1, self.steps + 1):
+        losses, broken, gradient = ascend(objective, start)
+        state, trace, checks, last = _State(start, losses, gradient, 2 * eps), [], checkpoints(steps), 0
+        alive = ledger.note(index, start, losses, broken)
+        for step in range(1, steps + 1):
             if not bool(alive.all()):
                 index, centres = index[alive], centres[alive]
                 state.keep(alive)
@@ -121,10 +127,10 @@ class APGD(Attack):
             if not len(index):
                 break
             self._move(state, centres, eps, first=step == 1)
-            if step == self.steps:
+            if step == steps:
                 ledger.try_out(index, state.x)
                 break
-            losses, broken, state.gradient = ascend(objective, state.x, step / self.steps)
+            losses, broken, state.gradient = ascend(objective, state.x, step / steps)
             trace.append(float(losses.mean()))
             alive = ledger.note(index, state.x, losses, broken)
             state.record(losses)

@@ -17,7 +17,8 @@ class Attacked:
         broken: (B,) bool, lost at any iterate, not only at the last.
         losses: (B,) the objective's value at ``images``.
         queries: (B,) int64, forward passes spent on each image.
-        trace: mean objective after every step, over the images still fought for; empty where there are no steps.
+        trace: mean objective after every step, over the images still fought for (PGD's adds up what each step brought to
+            them); empty where there are no steps.
     """
 
     images: Tensor

@@ -72,6 +72,7 @@ class CarliniWagner(Attack):
             squashed = torch.tanh(w)
             x = (squashed + 1) / 2
             margin, broken, slope = ascend(ledger.objective.select(index), x)
+            broken &= margin >= self.confidence
             distance = self.norm.length(x - centres)
             within = distance <= eps
             alive = ledger.note(index, x, torch.where(within, margin, -torch.inf), broken & within)

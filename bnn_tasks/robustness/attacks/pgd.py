@@ -58,9 +58,12 @@ class PGD(Attack):
 
     def _climb(self, ledger: Ledger, images: Tensor, eps: float, generator: torch.Generator) -> list[float]:
         """One start; gives the trace."""
-        index, trace = ledger.alive, []
+        index = ledger.alive
+        trace: list[float] = []
+        if not len(index):
+            return trace
         centres, objective = images[index], ledger.objective.select(index)
-        x = centres
+        x, last = centres, torch.zeros(())
         if self.random_start:
             x = self.norm.project(x + self.norm.random(x, eps, generator), x, eps)
         followed: Tensor | None = None
@@ -68,8 +71,10 @@ class PGD(Attack):
             if not len(index):
                 break
             losses, broken, gradient = ascend(objective, x, step / self.steps)
-            trace.append(float(losses.mean()))
+            # What each step brought to those it was made for: a mean over ever fewer would fall as lost images leave.
+            trace.append(float((losses - last).mean()) + (trace[-1] if trace else 0.0))
             alive = ledger.note(index, x, losses, broken)
+            last = losses[alive]
             if not bool(alive.all()):
                 index, x, centres, gradient = index[alive], x[alive], centres[alive], gradient[alive]
                 followed = None if followed is None else followed[alive]

@@ -16,7 +16,6 @@ from bnn_tasks.robustness.attacks import (
     TargetedDLR,
     TemperatureScaled,
     Transfer,
-    WorstCase,
     default_surrogates,
 )
 from bnn_tasks.robustness.attacks.square import Square
@@ -49,6 +48,7 @@ class Arsenal:
         iterated: PGD with the net's own gradient, of as many starts as the sweep has members.
         rescaled: PGD on rescaled logits.
         sweep: PGD through other surrogates.
+        dlr: APGD on DLR, whose value does not depend on the logits' scale.
         square: random search, on the margin.
 
     Raises:
@@ -65,6 +65,7 @@ class Arsenal:
         self.iterated = self.pgd(steps, len(surrogates) + 1)
         self.rescaled = TemperatureScaled(self.pgd(steps), NJS())
         self.sweep = SurrogateSweep(self.pgd(steps), surrogates)
+        self.dlr: Attack = Raising(APGD(steps, norm=norm), DLRObjective)
         self.square: Attack = Raising(Square(queries, norm=norm), MarginObjective)
 
     def pgd(self, steps: int, restarts: int = 1) -> PGD:
@@ -85,7 +86,7 @@ class Arsenal:
         """
         apgd = APGD(self.steps, norm=self.norm)
         attacks: list[Attack] = [self.fgsm, self.iterated, self.rescaled, apgd]
-        attacks += [Raising(apgd, DLRObjective)] if classes >= 3 else []
+        attacks += [self.dlr] if classes >= 3 else []
         attacks += [TargetedDLR(apgd, min(AUTO_ATTACK_TARGETS, classes - 1))] if classes >= 4 else []
         return attacks + ([self.sweep] if binary else [])
 
@@ -99,17 +100,14 @@ class Arsenal:
         attacks: list[Attack] = [Transfer(one, [other], other.path) for other in others]
         return attacks + ([Transfer(one, others, "all of them")] if len(others) > 1 else [])
 
-    def worst(self, classes: int, binary: bool, differentiable: bool) -> WorstCase:
-        """What runs along the ladder, on survivors alone.
+    def all(self, classes: int, binary: bool, differentiable: bool, others: Sequence[Victim]) -> list[Attack]:
+        """Every attack, weakest first.
 
         Args:
             classes: K.
             binary: as for `gradient_attacks`.
             differentiable: whether gradients reach the images.
+            others: nets with gradients.
         """
-        if not differentiable:
-            return WorstCase([self.noise, self.square])
-        attacks: list[Attack] = [self.pgd(self.steps)]
-        attacks += [self.sweep] if binary else []
-        attacks += [Raising(APGD(self.steps, norm=self.norm), DLRObjective)] if classes >= 3 else []
-        return WorstCase([*attacks, self.square])
+        white = self.gradient_attacks(classes, binary) if differentiable else []
+        return [self.noise, *white, *self.transfers(others), self.square]

@@ -45,10 +45,10 @@ class Chunks:
             try:
                 result = function(index)
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error) or self.size == 1:
+                if not _out_of_memory(error) or len(index) == 1:
                     raise
-                self.size = max(1, self.size // 2)
-                _log.warning("out of memory with %d images at a time; going on with %d", 2 * self.size, self.size)
+                self.size = len(index) // 2
+                _log.warning("out of memory with %d images at a time; going on with %d", len(index), self.size)
                 continue
             yield index, result
             start += len(index)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from bnn_tasks.robustness.corruptions import CORRUPTIONS, SEVERITIES, CorruptionScores
+from bnn_tasks.robustness.corruptions import SEVERITIES, CorruptionScores, chosen_corruptions, corruption_library
 from bnn_tasks.tasks.checkpoint import load_task
 from bnn_tasks.tasks.robustness.evaluation_task import EvaluationTask
 from bnn_tasks.tasks.robustness.performance import performance
@@ -30,6 +30,7 @@ class CorruptionTask(EvaluationTask):
         figure: name of the figure.
 
     Raises:
+        ImportError: the corruption library is not installed.
         ValueError: the file is no such checkpoint, its classes are not the data's, or an argument is out of range.
     """
 
@@ -42,15 +43,18 @@ class CorruptionTask(EvaluationTask):
         seed: int = 0,
     ) -> None:
         super().__init__(classes)
-        chosen = list(CORRUPTIONS) if corruptions is None else list(corruptions)
-        if not chosen or not set(chosen) <= set(CORRUPTIONS):
-            raise ValueError(f"Expected `corruptions` to be some of {list(CORRUPTIONS)}, but got {chosen}.")
+        corruption_library()
         if batches is not None and batches < 1:
             raise ValueError(f"Expected `batches` to be >= 1, but got {batches}.")
         self.task = load_task(checkpoint)
         self.require_classes(checkpoint, self.task.classes)
         self.model: nn.Module = self.task.model
-        self.checkpoint, self.corruptions, self.batches, self.seed = checkpoint, chosen, batches, seed
+        self.checkpoint, self.corruptions, self.batches, self.seed = (
+            checkpoint,
+            chosen_corruptions(corruptions),
+            batches,
+            seed,
+        )
         self.figure = ""
         self.scores: CorruptionScores | None = None
 

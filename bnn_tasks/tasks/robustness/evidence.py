@@ -22,6 +22,7 @@ def facts_of(
     eps: float,
     ladder: Sequence[tuple[float, Accuracy]],
     convergence: Sequence[tuple[int, float]],
+    separate: Sequence[tuple[float, float]],
 ) -> Facts:
     """The record that `judge` reads.
 
@@ -32,6 +33,7 @@ def facts_of(
         eps: ε > 0.
         ladder: (ε, worst case).
         convergence: (steps, accuracy).
+        separate: (ε, accuracy) of PGD, each ε by itself.
     """
     white = subject.victim.differentiable
     gradient = [attack.name for attack in arsenal.gradient_attacks(subject.classes, subject.binary)] if white else []
@@ -49,9 +51,11 @@ def facts_of(
         return subject.share(lost & ~torch.stack([found[name].broken for name in gradient]).any(0))
 
     iterated, swept = found.get(arsenal.iterated.name), found.get(arsenal.sweep.name)
-    sharpness = None
+    sharpness, blunt = None, None
     if isinstance(swept, MembersAttacked):
-        sharpness = tuple((k, subject.accuracy(swept.members[tanh_name(k)]).value) for k in SHARPNESS)
+        members = {name: subject.accuracy(broken).value for name, broken in swept.members.items()}
+        sharpness = tuple((k, members.pop(tanh_name(k))) for k in SHARPNESS)
+        blunt = min(members.values())
     probed = torch.arange(min(PROBED, len(subject.x)))
     return Facts(
         images=len(subject.images),
@@ -66,13 +70,18 @@ def facts_of(
         largest_change=None
         if iterated is None
         else float(get_norm(arsenal.norm).length(iterated.images - subject.x).max()) / eps,
+        margin=left(arsenal.dlr.name),
         late_gain=None if iterated is None else late_gain(iterated.trace),
         rescaled=left(arsenal.rescaled.name),
         surrogates=left(arsenal.sweep.name),
         sharpness=sharpness,
+        blunt=blunt,
+        black_box=left(arsenal.square.name),
         black_box_alone=alone([arsenal.square.name]),
         transfer_alone=alone(transfers),
         step_counts=tuple((float(count), value) for count, value in convergence) or None,
+        separate=tuple(separate) or None,
+        total=get_norm(arsenal.norm).total(subject.images),
         ladder=tuple((step, point.value) for step, point in ladder),
         zero_gradients=zero_gradient_share(subject.objective.select(probed), subject.x[probed]) if white else None,
         saturated=saturated_share(subject.logits),

@@ -6,8 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnn_tasks.robustness.attacks import Attack, Attacked, MembersAttacked
+from bnn_tasks.robustness.attacks import Attack, Attacked, MembersAttacked, WorstCase
+from bnn_tasks.robustness.attacks.surrogate_sweep import OWN
+from bnn_tasks.robustness.attacks.unbroken import Unbroken
 from bnn_tasks.robustness.diagnostics import Sensitivity, sensitivity
+from bnn_tasks.robustness.norms import get_norm
+from bnn_tasks.robustness.objective import CrossEntropyObjective
 from bnn_tasks.robustness.verdict import judge
 from bnn_tasks.tasks.robustness.arsenal import Arsenal
 from bnn_tasks.tasks.robustness.chunks import Chunks
@@ -18,6 +22,7 @@ from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
 
 LADDER = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # ε in units of 1/255: from tiny to total
+SMALLEST_EPS = 0.05  # in units of 1/255; less is a radius that was meant for images in [0, 1]
 WORST = "all"  # the sweep's row of the worst case
 EXAMPLES = 16  # pairs for the contact sheet
 
@@ -32,13 +37,15 @@ class ClassifierStudy:
     """White-box, black-box and transfer attacks on one classifier, a ladder of ε, a sweep of surrogates, diagnostics.
 
     Every attack at ``eps`` is run on all images that are right without it, so that each has a row of its own; along the ladder
-    an image that is lost stays lost, since it lies in every larger ball, and attacks run on survivors alone.
+    the same attacks run on survivors alone, and an image that is lost stays lost, since it lies in every larger ball. Random
+    starts are drawn a chunk at a time: the same chunk gives the same figures.
 
     Args:
         arsenal: the attacks, with their budget.
         eps: of the table, > 0, in units of 1/255, whatever the norm. A binary net can look robust at small ε and be at 0 where
             a real one is too, so one large ε says nothing.
-        ladder: ε of the curve, rising, in the same units; one above 127 is what `judge` asks for.
+        ladder: ε of the curve, rising, in the same units; those longer than any perturbation are left out. `judge` asks for one
+            from which every image can be made grey: 128 for L∞, for L2 127.5·√(C·H·W).
         sweep: ε of the heat map.
         step_counts: PGD's numbers of steps for the convergence curve, rising.
         chunk: images at a time, >= 1; halved where memory runs out.
@@ -60,6 +67,11 @@ class ClassifierStudy:
         seed: int = 0,
         examinations: list[Examination] | None = None,
     ) -> None:
+        for name, values in {"eps": [eps], "ladder": ladder, "sweep": sweep}.items():
+            if wrong := [step for step in values if step != 0 and not step >= SMALLEST_EPS]:
+                raise ValueError(
+                    f"Expected `{name}` in units of 1/255, {SMALLEST_EPS} at least, but got {wrong[0]}. Cure: 8 for 8/255."
+                )
         if not eps > 0:
             raise ValueError(f"Expected `eps` to be > 0, but got {eps}.")
         self.arsenal = Arsenal() if arsenal is None else arsenal
@@ -85,10 +97,13 @@ class ClassifierStudy:
         subject = Subject(victim, images, labels, self.chunks, self.seed)
         found = self._table(subject, others)
         lost = torch.stack([one.broken for one in found.values()]).any(0)
-        ladder = self._ladder(subject, lost)
+        ladder = self._ladder(subject, others, lost)
+        surrogates = self._heat_map(subject)
         convergence = self._convergence(subject)
-        facts = facts_of(subject, found, self.arsenal, self.eps, ladder, convergence)
-        depth, twin = self._sensitivity(subject, others, found)
+        facts = facts_of(
+            subject, found, self.arsenal, self.eps, ladder, convergence, self._separate(subject, surrogates)
+        )
+        depth, twin = self._sensitivity(subject, others)
         return Findings(
             victim=victim.path,
             threat=self._threat(others, len(images)),
@@ -96,7 +111,7 @@ class ClassifierStudy:
             rows=_rows(subject, found),
             worst=subject.accuracy(lost),
             ladder=ladder,
-            surrogates=self._heat_map(subject),
+            surrogates=surrogates,
             convergence=convergence,
             sensitivity=depth,
             twin_sensitivity=twin,
@@ -108,22 +123,22 @@ class ClassifierStudy:
 
     def _table(self, subject: Subject, others: Sequence[Victim]) -> dict[str, Attacked]:
         """Every attack at ε."""
-        white = subject.victim.differentiable
-        attacks: list[Attack] = [self.arsenal.noise]
-        attacks += self.arsenal.gradient_attacks(subject.classes, subject.binary) if white else []
-        attacks += [*self.arsenal.transfers(others), self.arsenal.square]
-        return {attack.name: subject.attack(attack, self.eps) for attack in attacks}
+        return {attack.name: subject.attack(attack, self.eps) for attack in self._attacks(subject, others)}
 
-    def _ladder(self, subject: Subject, lost_at_eps: Tensor) -> list[tuple[float, Accuracy]]:
-        """(ε, worst case) for rising ε."""
-        worst = self.arsenal.worst(subject.classes, subject.binary, subject.victim.differentiable)
+    def _attacks(self, subject: Subject, others: Sequence[Victim]) -> list[Attack]:
+        return self.arsenal.all(subject.classes, subject.binary, subject.victim.differentiable, others)
+
+    def _ladder(self, subject: Subject, others: Sequence[Victim], lost_at_eps: Tensor) -> list[tuple[float, Accuracy]]:
+        """(ε, worst case) for rising ε, of the table's attacks at every one."""
+        worst = WorstCase(self._attacks(subject, others))
+        largest = get_norm(self.arsenal.norm).largest(subject.images)
         lost, points = torch.zeros_like(lost_at_eps), []
-        for eps in self.ladder:
-            alive = (~lost).nonzero()[:, 0]
-            if len(alive) and eps > 0:
-                lost[alive] |= subject.attack_some(worst, eps, alive).broken
+        for eps in (step for step in self.ladder if step <= largest):
             if eps >= self.eps:
                 lost |= lost_at_eps
+            alive = (~lost).nonzero()[:, 0]
+            if len(alive) and eps not in (0, self.eps):
+                lost[alive] |= subject.attack_some(worst, eps, alive).broken
             points.append((eps, subject.accuracy(lost)))
         return points
 
@@ -139,6 +154,13 @@ class ClassifierStudy:
             found[eps] = {name: subject.accuracy(broken).value for name, broken in members.items()}
         return found
 
+    def _separate(self, subject: Subject, surrogates: dict[float, dict[str, float]]) -> list[tuple[float, float]]:
+        """(ε, accuracy) of PGD with the net's own gradient, at every ε of the sweep by itself."""
+        if surrogates or not subject.victim.differentiable:
+            return [(eps, members[OWN]) for eps, members in surrogates.items()]
+        attack = self.arsenal.pgd(self.arsenal.steps)
+        return [(eps, subject.accuracy(subject.attack(attack, eps).broken).value) for eps in self.sweep]
+
     def _convergence(self, subject: Subject) -> list[tuple[int, float]]:
         """(steps, accuracy) of PGD at ε, each on all images."""
         if not subject.victim.differentiable:
@@ -148,18 +170,20 @@ class ClassifierStudy:
             for count in self.step_counts
         ]
 
-    def _sensitivity(
-        self, subject: Subject, others: Sequence[Victim], found: dict[str, Attacked]
-    ) -> tuple[Sensitivity | None, Sensitivity | None]:
-        """Of the victim and of the first other net, on what PGD made."""
-        made = found.get(self.arsenal.iterated.name)
-        if made is None or subject.victim.module is None:
-            return None, None
-        clean, attacked = subject.x[:PROBED], made.images[:PROBED]
+    def _sensitivity(self, subject: Subject, others: Sequence[Victim]) -> tuple[Sensitivity | None, Sensitivity | None]:
+        """Of the victim and of the first other net, each on what PGD makes through itself, climbed to its last step.
+
+        Nets that are lost after a step would otherwise be shown smaller perturbations than those that hold out.
+        """
+        clean, labels = subject.x[:PROBED], subject.y[:PROBED]
 
         def depth(victim: Victim) -> Sensitivity | None:
-            generator = torch.Generator().manual_seed(self.seed)
-            return None if victim.module is None else sensitivity(victim.module, clean, attacked, generator)
+            if victim.module is None:
+                return None
+            objective = Unbroken(CrossEntropyObjective(victim, labels))
+            attack = self.arsenal.pgd(self.arsenal.steps)
+            made = subject.chunks.attack(attack, objective, clean, self.eps, self.seed).images
+            return sensitivity(victim.module, clean, made, torch.Generator().manual_seed(self.seed))
 
         return depth(subject.victim), depth(others[0]) if others else None
 
@@ -171,6 +195,7 @@ class ClassifierStudy:
             "eps": self.eps,
             "images": count,
             "seed": self.seed,
+            "chunk": self.chunks.size,
             "steps": arsenal.steps,
             "step_size": arsenal.step_size,
             "queries": arsenal.queries,

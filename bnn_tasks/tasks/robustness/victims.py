@@ -1,11 +1,22 @@
 """What is attacked: the net of a checkpoint, or an exported artifact."""
 
 import os
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from bnn_tasks.tasks.checkpoint import load_checkpoint, load_task
 from bnn_tasks.tasks.robustness.artifact import ArtifactModel
+
+
+def run_name(path: str) -> str:
+    """What a victim is called in tables: the run's folder, above ``checkpoints/last.ckpt``, or the file.
+
+    Args:
+        path: of a checkpoint or an artifact.
+    """
+    file = Path(path)
+    return file.parents[1].name if file.parent.name == "checkpoints" and len(file.parents) > 2 else file.stem
 
 
 class Victim:

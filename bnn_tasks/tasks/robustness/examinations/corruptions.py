@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bnn_tasks.robustness.corruptions import CORRUPTIONS, SEVERITIES, Corruption, CorruptionScores
+from bnn_tasks.robustness.corruptions import (
+    SEVERITIES,
+    Corruption,
+    CorruptionScores,
+    chosen_corruptions,
+    corruption_library,
+)
 from bnn_tasks.tasks.robustness.examinations.base import Examination
 from bnn_tasks.tasks.robustness.findings import Examined
 from bnn_tasks.tasks.robustness.subject import Subject
@@ -42,20 +48,18 @@ class CorruptedImages(Examination):
         corruptions: of `CORRUPTIONS`; None is all.
 
     Raises:
+        ImportError: the corruption library is not installed.
         ValueError: an unknown corruption, or none.
     """
 
     def __init__(self, corruptions: list[str] | None = None) -> None:
-        chosen = list(CORRUPTIONS) if corruptions is None else list(corruptions)
-        if not chosen or not set(chosen) <= set(CORRUPTIONS):
-            raise ValueError(f"Expected `corruptions` to be some of {list(CORRUPTIONS)}, but got {chosen}.")
-        self.corruptions = chosen
+        corruption_library()
+        self.corruptions = chosen_corruptions(corruptions)
 
     def run(self, subject: Subject, others: Sequence[Victim]) -> Corruptions:
         """See `Examination`.
 
         Raises:
-            ImportError: the corruption library is not installed.
             ValueError: the images are too small for it.
         """
         scores = {

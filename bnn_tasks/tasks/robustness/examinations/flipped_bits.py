@@ -64,13 +64,18 @@ class FlippedBits(Examination):
         if sample < 1:
             raise ValueError(f"Expected `sample` to be >= 1, but got {sample}.")
         self.packed = PackedBits(artifact)
+        if max(random[-1], searched[-1]) > self.packed.total:
+            raise ValueError(
+                f"{self.packed.path}: Expected at most its {self.packed.total} 1-bit weights, but got {list(random)} and "
+                f"{list(searched)}."
+            )
         self.random, self.searched, self.sample = list(random), list(searched), sample
 
     def run(self, subject: Subject, others: Sequence[Victim]) -> FlipCurves:
         """See `Examination`.
 
         Raises:
-            ValueError: the file holds other weights than the victim, or fewer bits than are to be flipped.
+            ValueError: the file holds other weights than the victim.
         """
 
         def score(model: ArtifactModel) -> float:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bnn_tasks.robustness.attacks import MIFGSM
-from bnn_tasks.robustness.attacks.transfer import Unbroken
+from bnn_tasks.robustness.attacks.unbroken import Unbroken
 from bnn_tasks.robustness.objective import CrossEntropyObjective
 from bnn_tasks.tasks.robustness.examinations.base import Examination
 from bnn_tasks.tasks.robustness.findings import Examined
@@ -43,15 +43,16 @@ class TransferMatrix(Examination):
     Args:
         eps: > 0, in units of 1/255.
         steps: of MI-FGSM, >= 1.
+        norm: "linf" or "l2".
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, eps: float = 8.0, steps: int = 20) -> None:
+    def __init__(self, eps: float = 8.0, steps: int = 20, norm: str = "linf") -> None:
         if not eps > 0:
             raise ValueError(f"Expected `eps` to be > 0, but got {eps}.")
-        self.eps, self.attack = eps / 255, MIFGSM(steps)
+        self.eps, self.attack = eps / 255, MIFGSM(steps, norm=norm)
 
     def run(self, subject: Subject, others: Sequence[Victim]) -> TransferTable | None:
         """See `Examination`; None without other nets, or where no net has gradients."""
