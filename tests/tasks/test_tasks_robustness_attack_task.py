@@ -16,8 +16,8 @@ def pgd(steps: int) -> dict[str, Any]:
     return {"class_path": "PGD", "init_args": {"steps": steps}}
 
 
-GOAL = "bnn_tasks.tasks.robustness.Vanishing"
-LOSS = "bnn_tasks.robustness.segmentation_losses.SegPGDLoss"
+GOAL = {"class_path": "Vanishing"}
+LOSS = {"class_path": "SegPGDLoss"}
 CASES = {
     "ap": (lambda f: tiny_config(f, 1), {"class_path": "GoalAttack", "init_args": {"attack": pgd(2), "goal": GOAL}}),
     "miou": (tiny_segmentation_config, {"class_path": "PixelAttack", "init_args": {"attack": pgd(2), "loss": LOSS}}),
@@ -57,5 +57,7 @@ def test_bad_input(tmp_path: Path) -> None:
         AttackTask(path, ["circle", "square", "triangle"])
     with pytest.raises(ValueError, match="eps"):
         AttackTask(path, ["a"], eps=(2.0, 1.0))
+    with pytest.raises(ValueError, match="units of 1/255"):
+        AttackTask(path, ["a"], eps=(8 / 255,))
     with pytest.raises(ValueError, match="batches"):
         AttackTask(path, ["a"], batches=0)

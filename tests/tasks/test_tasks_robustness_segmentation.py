@@ -108,6 +108,23 @@ def test_a_linear_nets_worst_case_is_reached(loss: type[PixelLoss]) -> None:
     torch.testing.assert_close(found.losses, cross_entropy.flatten(1).sum(1) / (masks != VOID).flatten(1).sum(1))
 
 
+def test_running_out_of_memory_halves_the_batch(caplog: pytest.LogCaptureFixture) -> None:
+    _, images, masks = linear_case()
+
+    class Small(Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            if torch.is_grad_enabled() and len(images) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(images)
+
+    attack = PixelAttack(PGD(10, 0.25, random_start=False), PixelCrossEntropy())
+    expected = SegmentationObjective(Linear(), masks, whole(images)).attack(attack, EPS, seeded())
+    found = SegmentationObjective(Small(), masks, whole(images)).attack(attack, EPS, seeded())
+    assert torch.equal(found.images, expected.images)
+    assert torch.equal(found.broken, expected.broken)
+    assert "out of memory with 3 images at a time; halving the batch" in caplog.text
+
+
 def test_an_image_is_lost_without_right_pixels_and_void_all_over_from_the_start() -> None:
     net, images, masks = linear_case()
     masks[1] = VOID

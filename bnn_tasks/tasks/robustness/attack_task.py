@@ -13,7 +13,7 @@ from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.checkpoint import load_task
 from bnn_tasks.tasks.detection import DetectionTask
 from bnn_tasks.tasks.robustness.detection_figures import attacked_detection
-from bnn_tasks.tasks.robustness.evaluation_task import EvaluationTask, require_gradients
+from bnn_tasks.tasks.robustness.evaluation_task import SMALLEST_EPS, EvaluationTask, require_gradients
 from bnn_tasks.tasks.robustness.performance import performance
 from bnn_tasks.tasks.robustness.segmentation_figures import attacked_segmentation
 from bnn_tasks.tasks.segmentation import SegmentationTask
@@ -70,7 +70,7 @@ class AttackTask(EvaluationTask):
         checkpoint: of ``bnn-tasks fit``.
         classes: class names; linked from the data by the command line.
         attacks: what is tried; None is PGD-20 on the training loss. `RandomNoise` of the same size is always added, first.
-        eps: ε, rising, > 0, in units of 1/255.
+        eps: ε, rising, in units of 1/255, 0.05 at least.
         batches: of the test split, >= 1, from its beginning; None is all.
         seed: of everything random.
 
@@ -93,8 +93,11 @@ class AttackTask(EvaluationTask):
         seed: int = 0,
     ) -> None:
         super().__init__(classes)
-        if not eps or list(eps) != sorted(set(eps)) or eps[0] <= 0:
-            raise ValueError(f"Expected `eps` to be rising numbers > 0, but got {list(eps)}.")
+        if not eps or list(eps) != sorted(set(eps)) or eps[0] < SMALLEST_EPS:
+            raise ValueError(
+                f"Expected `eps` to be rising numbers in units of 1/255, {SMALLEST_EPS} at least, but got {list(eps)}. Cure: "
+                "8 for 8/255."
+            )
         if batches is not None and batches < 1:
             raise ValueError(f"Expected `batches` to be >= 1, but got {batches}.")
         self.task = load_task(checkpoint)

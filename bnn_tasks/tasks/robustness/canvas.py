@@ -1,5 +1,6 @@
 """Where an attacker may change a batch: in the pictures, not in what a letterboxed canvas is filled up with."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from torch import Tensor
 from bnn_tasks.robustness.attacks.base import Attack, Attacked
 from bnn_tasks.robustness.objective import Objective
 from bnn_tasks.runtime.images import Placement
+from bnn_tasks.tasks.robustness.chunks import join, out_of_memory
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,16 +81,33 @@ class CanvasObjective(Objective):
     def attack(self, attack: Attack, eps: float, generator: torch.Generator) -> Attacked:
         """Run an attack on the canvas's images; outside the pictures nothing has changed, bit by bit.
 
-        A random start may have spent a part of an L2 ball outside the picture, so that ball is used a little less.
+        A random start may have spent a part of an L2 ball outside the picture, so that ball is used a little less. Where memory
+        runs out, the batch is halved, and the log says so.
 
         Args:
             attack: what raises the objective.
             eps: radius of the ball, see `Attack.__call__`.
             generator: on the CPU.
         """
-        found = attack(self, self.canvas.images, eps, generator)
+        count = len(self.canvas.images)
+        try:
+            found = attack(self, self.canvas.images, eps, generator)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or count == 1:
+                raise
+            _log.warning("out of memory with %d images at a time; halving the batch", count)
+            halves = torch.arange(count).tensor_split(2)
+            return join([self.select(index).attack(attack, eps, generator) for index in halves])
         found.images = self.canvas.paste(found.images)
         return found
+
+    def select(self, index: Tensor) -> "CanvasObjective":
+        """The same on some of the images.
+
+        Args:
+            index: (b,) int64, places in the batch.
+        """
+        raise NotImplementedError
 
 
 def _span(scale: float, offset: float, length: int, side: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """An attack over many images, a few at a time, whatever the memory."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,9 +12,39 @@ from bnn_tasks.robustness.objective import Objective
 _log = logging.getLogger(__name__)
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, of whatever device.
+
+    Args:
+        error: that was raised.
+    """
     # Of the CPU's allocator torch says so in a RuntimeError's words alone.
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def join(parts: Sequence[Attacked]) -> Attacked:
+    """Attacks on the parts of a batch as one; with members where all have some.
+
+    Args:
+        parts: at least one, in order.
+    """
+    steps = max(len(part.trace) for part in parts)
+    # Of parts that fought on while others were done.
+    traces = [[part.trace[k] for part in parts if k < len(part.trace)] for k in range(steps)]
+    joined = Attacked(
+        torch.cat([part.images for part in parts]),
+        torch.cat([part.broken for part in parts]),
+        torch.cat([part.losses for part in parts]),
+        torch.cat([part.queries for part in parts]),
+        [sum(values) / len(values) for values in traces],
+    )
+    grouped = [part for part in parts if isinstance(part, MembersAttacked)]
+    if len(grouped) < len(parts):
+        return joined
+    names = grouped[0].members
+    return MembersAttacked(
+        **vars(joined), members={name: torch.cat([part.members[name] for part in grouped]) for name in names}
+    )
 
 
 class Chunks:
@@ -45,7 +75,7 @@ class Chunks:
             try:
                 result = function(index)
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error) or len(index) == 1:
+                if not out_of_memory(error) or len(index) == 1:
                     raise
                 self.size = len(index) // 2
                 _log.warning("out of memory with %d images at a time; going on with %d", len(index), self.size)
@@ -68,21 +98,4 @@ class Chunks:
             generator = torch.Generator().manual_seed(seed + int(index[0]))
             return attack(objective.select(index), images[index], eps, generator)
 
-        parts = [part for _, part in self.run(len(images), some)]
-        steps = max((len(part.trace) for part in parts), default=0)
-        # Of chunks that fought on while others were done.
-        traces = [[part.trace[k] for part in parts if k < len(part.trace)] for k in range(steps)]
-        joined = Attacked(
-            torch.cat([part.images for part in parts]),
-            torch.cat([part.broken for part in parts]),
-            torch.cat([part.losses for part in parts]),
-            torch.cat([part.queries for part in parts]),
-            [sum(values) / len(values) for values in traces],
-        )
-        grouped = [part for part in parts if isinstance(part, MembersAttacked)]
-        if len(grouped) < len(parts):
-            return joined
-        names = grouped[0].members
-        return MembersAttacked(
-            **vars(joined), members={name: torch.cat([part.members[name] for part in grouped]) for name in names}
-        )
+        return join([part for _, part in self.run(len(images), some)])

@@ -8,6 +8,8 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 from bnn_tasks.tasks.base import Task
 
+SMALLEST_EPS = 0.05  # in units of 1/255; less is a radius that was meant for images in [0, 1]
+
 
 def _no_optimizer(parameters: Any) -> Any:
     raise ValueError("Expected the verb `test`, but got `fit`: this task trains nothing. Cure: bnn-tasks test.")

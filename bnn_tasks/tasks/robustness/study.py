@@ -15,6 +15,7 @@ from bnn_tasks.robustness.objective import CrossEntropyObjective
 from bnn_tasks.robustness.verdict import judge
 from bnn_tasks.tasks.robustness.arsenal import Arsenal
 from bnn_tasks.tasks.robustness.chunks import Chunks
+from bnn_tasks.tasks.robustness.evaluation_task import SMALLEST_EPS
 from bnn_tasks.tasks.robustness.evidence import PROBED, facts_of
 from bnn_tasks.tasks.robustness.examinations import Examination
 from bnn_tasks.tasks.robustness.findings import Accuracy, Example, Findings, Row, accuracy
@@ -22,7 +23,6 @@ from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
 
 LADDER = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # ε in units of 1/255: from tiny to total
-SMALLEST_EPS = 0.05  # in units of 1/255; less is a radius that was meant for images in [0, 1]
 WORST = "all"  # the sweep's row of the worst case
 EXAMPLES = 16  # pairs for the contact sheet
 
