@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from bnn_tasks.binary import BinaryLinear
 from bnn_tasks.cli import main
 from bnn_tasks.export import export
-from bnn_tasks.robustness.attacks import PGD
+from bnn_tasks.robustness.attacks import EOT, PGD
+from bnn_tasks.robustness.attacks.hop_skip_jump import HopSkipJump
 from bnn_tasks.runtime import Resize
 from bnn_tasks.tasks.robustness import Arsenal, ArtifactVictim, CheckpointVictim, ClassifierStudy, Findings, Victim
 from bnn_tasks.tasks.robustness.chunks import Chunks
@@ -101,6 +102,13 @@ def test_figures_are_of_all_images_and_the_ladder_falls() -> None:
     assert {row.attack for row in found.rows} >= {"FGSM", "transfer from other 0"}
     assert not found.facts.binary
     assert found.surrogates == {}
+
+
+def test_extra_attacks_have_rows_of_their_own() -> None:
+    extra = [EOT(PGD(3), draws=2), HopSkipJump(steps=1, evaluations=5, norm="linf")]
+    found = study(trained(real), arsenal=Arsenal(5, queries=20, extra=extra), count=24)
+    assert {attack.name for attack in extra} <= {row.attack for row in found.rows}
+    assert found.facts.transfer_alone is None
 
 
 def test_a_row_is_what_the_attack_alone_leaves() -> None:

@@ -41,6 +41,7 @@ class Arsenal:
         step_size: of PGD, as a share of ε; 0.25 is the usual 2/255 at 8/255.
         queries: of Square, >= 1.
         norm: "linf" or "l2".
+        extra: further attacks of that norm, with names of their own: `EOT` for a net with random outputs, a hard-label attack.
 
     Attributes:
         noise: the control.
@@ -50,16 +51,25 @@ class Arsenal:
         sweep: PGD through other surrogates.
         dlr: APGD on DLR, whose value does not depend on the logits' scale.
         square: random search, on the margin.
+        extra: as given.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, steps: int = 20, step_size: float = 0.25, queries: int = 500, norm: str = "linf") -> None:
+    def __init__(
+        self,
+        steps: int = 20,
+        step_size: float = 0.25,
+        queries: int = 500,
+        norm: str = "linf",
+        extra: list[Attack] | None = None,
+    ) -> None:
         get_norm(norm)
         self.steps, self.step_size, self.queries, self.norm = steps, step_size, queries, norm
         fixed = {name: found for name, found in default_surrogates().items() if not name.startswith("tanh")}
         surrogates = fixed | {tanh_name(k): spread_tanh(k) for k in SHARPNESS}
+        self.extra = list(extra or [])
         self.noise = RandomNoise(norm=norm)
         self.fgsm = FGSM(norm=norm)
         self.iterated = self.pgd(steps, len(surrogates) + 1)
@@ -88,7 +98,13 @@ class Arsenal:
         attacks: list[Attack] = [self.fgsm, self.iterated, self.rescaled, apgd]
         attacks += [self.dlr] if classes >= 3 else []
         attacks += [TargetedDLR(apgd, min(AUTO_ATTACK_TARGETS, classes - 1))] if classes >= 4 else []
-        return attacks + ([self.sweep] if binary else [])
+        attacks += [self.sweep] if binary else []
+        return attacks + [attack for attack in self.extra if attack.needs_gradient]
+
+    @property
+    def black_box_attacks(self) -> list[Attack]:
+        """Those that ask for outputs alone."""
+        return [self.square, *(attack for attack in self.extra if not attack.needs_gradient)]
 
     def transfers(self, others: Sequence[Victim]) -> list[Attack]:
         """From each of the other nets, and from all together.
@@ -110,4 +126,4 @@ class Arsenal:
             others: nets with gradients.
         """
         white = self.gradient_attacks(classes, binary) if differentiable else []
-        return [self.noise, *white, *self.transfers(others), self.square]
+        return [self.noise, *white, *self.transfers(others), *self.black_box_attacks]

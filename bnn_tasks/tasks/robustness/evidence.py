@@ -37,7 +37,8 @@ def facts_of(
     """
     white = subject.victim.differentiable
     gradient = [attack.name for attack in arsenal.gradient_attacks(subject.classes, subject.binary)] if white else []
-    outside = {arsenal.noise.name, arsenal.square.name, *gradient}
+    black_box = [attack.name for attack in arsenal.black_box_attacks]
+    outside = {arsenal.noise.name, *black_box, *gradient}
     transfers = [name for name in found if name not in outside]
 
     def left(name: str) -> float | None:
@@ -77,7 +78,7 @@ def facts_of(
         sharpness=sharpness,
         blunt=blunt,
         black_box=left(arsenal.square.name),
-        black_box_alone=alone([arsenal.square.name]),
+        black_box_alone=alone(black_box),
         transfer_alone=alone(transfers),
         step_counts=tuple((float(count), value) for count, value in convergence) or None,
         separate=tuple(separate) or None,
