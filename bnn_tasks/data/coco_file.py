@@ -24,12 +24,14 @@ class CocoObject:
         box: xyxy, continuous pixels.
         area: square pixels; of the mask where the file says so, else of the box.
         crowd: ``iscrowd``.
+        segmentation: as in the file: polygons or run lengths; None where it has none.
     """
 
     category: int
     box: tuple[float, float, float, float]
     area: float
     crowd: bool
+    segmentation: Any = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _add_object(file: CocoFile, entry: dict[str, Any]) -> str | None:
     if area < 0:  # pycocotools would ignore the object in every area range, "all" included
         raise ValueError(f"expected `area` to be at least 0, but got {area}; correct it")
     file.objects.add(id_)
-    owner.objects.append(CocoObject(category, (x, y, x1, y1), area, bool(crowd)))
+    owner.objects.append(CocoObject(category, (x, y, x1, y1), area, bool(crowd), entry.get("segmentation")))
     return _warning(entry, values, owner)
 
 

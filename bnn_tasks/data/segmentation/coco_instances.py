@@ -1,7 +1,5 @@
 """Class masks made of COCO's instances."""
 
-import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as rle
 
-from bnn_tasks.data.coco_file import COCO_SOURCE, CocoFile, read_coco
+from bnn_tasks.data.coco_file import COCO_SOURCE, read_coco
 from bnn_tasks.data.coco_segmentation import segmentation_fault
 from bnn_tasks.data.detection.coco import ANNOTATIONS, IMAGES
 from bnn_tasks.data.findings import DataError, Findings
@@ -143,7 +141,7 @@ class CocoInstanceMaskData(SegmentationData):
         if ["background", *file.categories.values()] != self.class_names:
             raise DataError(f"{path}: its categories are not those of the train split; make them equal")
         folder = self.root / self.image_folders[name]
-        objects = _objects(path, file)
+        label = {id_: place for place, id_ in enumerate(file.categories, 1)}
         records, instances = [], {}
         for image in file.images.values():
             place = folder / image.file_name
@@ -155,7 +153,7 @@ class CocoInstanceMaskData(SegmentationData):
                 findings.error(f"{path}: {fault}")
                 continue
             drawn = path / image.file_name  # no file: two annotation files may draw different masks of one picture
-            instances[drawn] = size, objects[image.id]
+            instances[drawn] = size, [Instance(label[one.category], one.segmentation) for one in image.objects]
             records.append(SegmentationRecord(place, drawn, *size, image.file_name))
         self._instances[name] = instances
         return records
@@ -179,16 +177,6 @@ def _size_fault(picture: Path, size: Size) -> str | None:
         f"the entry of {picture.name} says {size[1]}x{size[0]} pixels, but {picture} is {shown_size(picture, found)}; correct "
         "the entry, and its objects with it"
     )
-
-
-def _objects(path: Path, file: CocoFile) -> defaultdict[int, list[Instance]]:
-    """Objects by picture, of the annotations that ``read_coco`` has kept."""
-    label = {id_: place for place, id_ in enumerate(file.categories, 1)}
-    objects: defaultdict[int, list[Instance]] = defaultdict(list)
-    for entry in json.loads(path.read_bytes())["annotations"]:
-        if isinstance(entry, dict) and entry.get("id") in file.objects:
-            objects[entry["image_id"]].append(Instance(label[entry["category_id"]], entry.get("segmentation")))
-    return objects
 
 
 def _draw(segmentation: Any, size: Size) -> np.ndarray:
