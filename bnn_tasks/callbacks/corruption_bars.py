@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bnn_tasks.callbacks.canvas import new_figure
-from bnn_tasks.robustness.corruptions import CorruptionScores
+from bnn_tasks.tasks.robustness import CorruptionScores
 
 
 def draw_corruptions(found: CorruptionScores, figure_name: str, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Robustness of trained nets and of exported files: attacks on tasks, and the figures under attack."""
 
+from bnn_tasks.robustness.corruptions import CorruptionScores
 from bnn_tasks.tasks.robustness.arsenal import Arsenal
 from bnn_tasks.tasks.robustness.artifact import ArtifactModel
 from bnn_tasks.tasks.robustness.attack_task import AttackRow, AttackTask
@@ -38,6 +39,7 @@ __all__ = [
     "ClassifierStudy",
     "Combined",
     "CorruptedImages",
+    "CorruptionScores",
     "CorruptionTask",
     "DetectionGoal",
     "Examination",
