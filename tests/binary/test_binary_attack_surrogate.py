@@ -107,7 +107,7 @@ def _check_values(layer: nn.Module, x: Tensor, surrogate: AttackSurrogate) -> No
     torch.testing.assert_close(through, weights, msg="weights keep their estimators")
 
 
-@pytest.mark.parametrize("method", [*list_methods(), horq()], ids=str)
+@pytest.mark.parametrize("method", [*list_methods(), horq()], ids=lambda method: getattr(method, "name", method))
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda s: type(s).__name__)
 def test_every_method_keeps_its_values(method: str, surrogate: AttackSurrogate) -> None:
     layer = BinaryConv2d(4, 8, 3, padding=1, method=method)

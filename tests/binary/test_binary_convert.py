@@ -166,7 +166,7 @@ WEIGHT_ONLY = ["binary_connect", "binary_connect_stochastic", "bwn"]
         nn.Sigmoid(),
         torch.abs,
     ],
-    ids=str,
+    ids=["relu", "relu6", "max pool", "average pool", "sigmoid", "abs"],
 )
 def test_real_activations_keep_their_relu_and_may_have_one_sign(method: str, between: object) -> None:
     seen, normed = target_input(Net(between), method)
