@@ -163,7 +163,6 @@ STUDIES = [path for path in ATTACKS if path.stem.startswith("cifar10")]
 EXAMINED = {
     "TransferMatrix": {"steps": 1},
     "LossSlices": {"points": 3, "images": 1},
-    "CorruptedImages": {"corruptions": ["contrast"]},
 }
 
 
@@ -204,7 +203,6 @@ def test_config_fits_a_batch(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
 def test_config_studies_an_image(path: Path, tmp_path: Path) -> None:
-    pytest.importorskip("imagecorruptions", reason="the extra `robust` is not installed")
     config = yaml.safe_load(path.read_text())
     WRITERS[config["data"]["class_path"]](tmp_path / "set", config["data"])
     config["data"]["init_args"] |= {"root": str(tmp_path / "set"), "batch_size": 3}
@@ -229,7 +227,8 @@ def test_config_studies_an_image(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in ATTACKS if path not in STUDIES], ids=lambda p: p.stem)
 def test_config_attacks_what_the_config_it_names_has_trained(path: Path, tmp_path: Path) -> None:
-    pytest.importorskip("imagecorruptions", reason="the extra `robust` is not installed")
+    if path.stem.endswith("corruptions"):
+        pytest.importorskip("imagecorruptions", reason="the extra `robust` is not installed")
     config = yaml.safe_load(path.read_text())
     task, data = config["model"]["init_args"], config["data"]
     name = Path(task["checkpoint"]).parts[1]

@@ -43,18 +43,14 @@ class CorruptionTask(EvaluationTask):
         seed: int = 0,
     ) -> None:
         super().__init__(classes)
-        corruption_library()
+        chosen = chosen_corruptions(corruptions)
         if batches is not None and batches < 1:
             raise ValueError(f"Expected `batches` to be >= 1, but got {batches}.")
+        corruption_library()
         self.task = load_task(checkpoint)
         self.require_classes(checkpoint, self.task.classes)
         self.model: nn.Module = self.task.model
-        self.checkpoint, self.corruptions, self.batches, self.seed = (
-            checkpoint,
-            chosen_corruptions(corruptions),
-            batches,
-            seed,
-        )
+        self.checkpoint, self.corruptions, self.batches, self.seed = checkpoint, chosen, batches, seed
         self.figure = ""
         self.scores: CorruptionScores | None = None
 

@@ -53,8 +53,8 @@ class CorruptedImages(Examination):
     """
 
     def __init__(self, corruptions: list[str] | None = None) -> None:
-        corruption_library()
         self.corruptions = chosen_corruptions(corruptions)
+        corruption_library()  # missing, it is better met now than after the attacks
 
     def run(self, subject: Subject, others: Sequence[Victim]) -> Corruptions:
         """See `Examination`.
