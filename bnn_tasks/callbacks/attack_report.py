@@ -3,11 +3,9 @@
 import math
 from pathlib import Path
 
-import lightning as L
-from lightning.pytorch.callbacks import Callback
-
 from bnn_tasks.callbacks.canvas import new_figure
-from bnn_tasks.callbacks.files import run_folder, write_json
+from bnn_tasks.callbacks.files import write_json
+from bnn_tasks.callbacks.test_report import TestReport
 from bnn_tasks.tasks.robustness import AttackTask
 
 
@@ -30,37 +28,26 @@ def _plain(figures: dict[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
-class AttackReport(Callback):
+class AttackReport(TestReport[AttackTask]):
     """Writes ``robustness/attacks.json``, ``attacks.txt`` and ``attacks.png`` after a test of `AttackTask`.
 
     Args:
         dirpath: folder; None is the trainer's ``default_root_dir``.
     """
 
-    def __init__(self, dirpath: str | None = None) -> None:
-        super().__init__()
-        self.dirpath = dirpath
+    task = AttackTask
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write.
-
-        Raises:
-            TypeError: the task is another one.
-        """
-        if not isinstance(pl_module, AttackTask):
-            raise TypeError(f"Expected an AttackTask, but got a {type(pl_module).__name__}. Cure: another callback.")
-        folder = run_folder(trainer, self.dirpath) / "robustness"
-        rows = [
-            {"attack": row.attack, "eps_255": 255 * row.eps, "figures": _plain(row.figures)} for row in pl_module.rows
-        ]
+    def write(self, task: AttackTask, folder: Path) -> None:
+        """See `TestReport`."""
+        rows = [{"attack": row.attack, "eps_255": 255 * row.eps, "figures": _plain(row.figures)} for row in task.rows]
         content = {
-            "checkpoint": pl_module.checkpoint,
-            "batches": pl_module.batches,
-            "seed": pl_module.seed,
-            "clean": _plain(pl_module.clean),
+            "checkpoint": task.checkpoint,
+            "batches": task.batches,
+            "seed": task.seed,
+            "clean": _plain(task.clean),
             "rows": rows,
         }
         write_json(folder / "attacks.json", content)
-        (folder / "attacks.txt").write_text(pl_module.table() + "\n")
-        _draw(pl_module, folder / "attacks.png")
-        print(pl_module.table())
+        (folder / "attacks.txt").write_text(task.table() + "\n")
+        _draw(task, folder / "attacks.png")
+        print(task.table())

@@ -1,16 +1,16 @@
 """What a study of attacks leaves: results.json, the text, and one set of pictures."""
 
+from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
-from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from torch import Tensor
 
 from bnn_tasks.callbacks.examination_pictures import draw_examined
-from bnn_tasks.callbacks.files import run_folder, write_json
+from bnn_tasks.callbacks.files import write_json
 from bnn_tasks.callbacks.robustness_pictures import draw_attacks, draw_convergence, draw_depth, draw_ladder, draw_sweep
+from bnn_tasks.callbacks.test_report import TestReport
 from bnn_tasks.runtime.captions import captioned
 from bnn_tasks.runtime.draw import contact_sheet
 from bnn_tasks.tasks.robustness import RobustnessTask
@@ -25,7 +25,7 @@ def _picture(image: Tensor, caption: str) -> np.ndarray:
     return captioned(pixels.repeat(factor, 0).repeat(factor, 1), [caption])
 
 
-class RobustnessReport(Callback):
+class RobustnessReport(TestReport[RobustnessTask]):
     """Writes ``robustness/`` after a test of `RobustnessTask`.
 
     ``results.json`` holds every figure, the facts behind the verdict and the settings; ``report.txt`` the table. Pictures:
@@ -38,22 +38,12 @@ class RobustnessReport(Callback):
         dirpath: folder; None is the trainer's ``default_root_dir``.
     """
 
-    def __init__(self, dirpath: str | None = None) -> None:
-        super().__init__()
-        self.dirpath = dirpath
+    task = RobustnessTask
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write.
-
-        Raises:
-            TypeError: the task is another one.
-        """
-        if not isinstance(pl_module, RobustnessTask):
-            raise TypeError(f"Expected a RobustnessTask, but got a {type(pl_module).__name__}. Cure: another callback.")
-        findings = pl_module.findings
+    def write(self, task: RobustnessTask, folder: Path) -> None:
+        """See `TestReport`."""
+        findings = task.findings
         assert findings is not None
-        folder = run_folder(trainer, self.dirpath) / "robustness"
-        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "results.json", findings.to_json())
         (folder / "report.txt").write_text(f"{findings}\n")
         draw_ladder(findings, folder / "ladder.png")
@@ -69,7 +59,7 @@ class RobustnessReport(Callback):
         for found in findings.examined:
             draw_examined(found, folder / f"{found.name}.png")
         if findings.examples:
-            names = pl_module.classes
+            names = task.classes
             pairs = [
                 (_picture(one.image, names[one.label]), _picture(one.attacked, names[one.found]))
                 for one in findings.examples

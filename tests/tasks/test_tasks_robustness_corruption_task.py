@@ -63,4 +63,4 @@ def test_corrupted_loaders_show_the_same_pictures_corrupted(tmp_path: Path) -> N
 
 def test_performance_of_another_task_is_refused() -> None:
     with pytest.raises(TypeError, match="int"):
-        performance(3, [])  # type: ignore[arg-type]
+        performance(3, [])  # type: ignore[arg-type]  # what is refused is of no kind of task

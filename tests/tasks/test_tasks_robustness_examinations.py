@@ -1,6 +1,7 @@
 """Examinations of a study: each figure against a loop over images, each picture written."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -174,8 +175,8 @@ def test_every_answer_is_written_and_drawn(tmp_path: Path) -> None:
         (lambda path: FlippedBits(path, random=(0, 577)).run(subject(), []), "576"),
     ],
 )
-def test_bad_arguments(build: object, message: str, tmp_path: Path) -> None:
+def test_bad_arguments(build: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     export(net(0), path, example=X[:2])
     with pytest.raises(ValueError, match=message):
-        build(path)  # type: ignore[operator]
+        build(path)
