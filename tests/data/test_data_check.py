@@ -48,7 +48,7 @@ def test_everything_wrong_is_listed_at_once(tmp_path):
         "f.png: an object is there more than once",
         "g.png: the box [6.0, 6.0, 7.0, 9.0]",
         "g.xml: the cat box (60.0, 1.0, 90.0, 30.0) reaches beyond",
-        "1 images are both in train and in val, a.png",
+        "1 pictures are both in train and in val, a.png",
         "class 'cow' has no objects in any split",
     ):
         assert sum(part in message for message in report.warnings) == 1, part
@@ -94,7 +94,7 @@ def test_coco_sets(tmp_path):
     assert "category_id" in report.errors[0]
     assert "a.png: the image has (height, width) = (30, 40)" in report.errors[1]
     assert report.splits["train"].crowd == 1
-    assert ["test split has the images of an earlier one" in message for message in report.warnings] == [True]
+    assert ["test split has the pictures of an earlier one" in message for message in report.warnings] == [True]
 
 
 def test_generated_sets(tmp_path):

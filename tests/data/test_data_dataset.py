@@ -108,7 +108,7 @@ def test_no_readable_image_at_all_is_an_error(data):
     records = data.records("train")
     for record in records:
         record.path.write_bytes(b"")
-    with pytest.raises(ImageError, match="none of the 3 images"):
+    with pytest.raises(ImageError, match="none of the 3 pictures"):
         DetectionDataset(records, data.resize, replace_damaged=True)[0]
 
 

@@ -126,7 +126,7 @@ def test_evaluation_replaces_nothing(root, kind):
 def test_nothing_readable_is_an_error(root):
     for name in "abcde":
         (root / "images" / "train" / f"{name}.png").write_bytes(b"no picture")
-    with pytest.raises(ImageError, match="none of the 5 pictures can be read"):
+    with pytest.raises(ImageError, match="none of the 5 pictures of its split can be read"):
         list(make(root).train_dataloader())
 
 

@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 from bnn_tasks.data.classification.augment import BatchAugment, PictureAugment
 from bnn_tasks.data.classification.batch import ClassificationBatch, to_batch
 from bnn_tasks.data.classification.pictures import Pictures
-from bnn_tasks.runtime.images import ImageError, Resize
+from bnn_tasks.data.replacement import FirstReadable
+from bnn_tasks.runtime.images import Resize
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,7 @@ class ClassificationDataset(Dataset[ClassificationBatch], ABC):
         self.pictures = pictures
         self.resize = resize
         self.size = resize.sizes[0]
-        self.replace_damaged = replace_damaged
-        self._warned: set[str] = set()
+        self._first_readable = FirstReadable(len(pictures), self._name, replace_damaged)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -63,21 +63,12 @@ class ClassificationDataset(Dataset[ClassificationBatch], ABC):
         """
 
     def _read(self, index: int) -> _Shown:
-        samples = self.pictures.samples
         damaged: list[str] = []
-        for step in range(len(samples)):
-            shown = (index + step) % len(samples)
-            try:
-                return _Shown(self.pictures.read(shown), shown, damaged)
-            except ImageError as error:
-                if not self.replace_damaged:
-                    raise
-                name = samples[shown].name
-                damaged.append(name)
-                if name not in self._warned:
-                    self._warned.add(name)
-                    log.warning("%s; the next readable picture takes its place", error)
-        raise ImageError(f"{samples[0].name}: none of the {len(samples)} pictures of its split can be read")
+        place, image = self._first_readable(index, self.pictures.read, damaged)
+        return _Shown(image, place, damaged)
+
+    def _name(self, place: int) -> str:
+        return self.pictures.samples[place].name
 
 
 class FileDataset(ClassificationDataset):

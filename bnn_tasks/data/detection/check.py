@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnn_tasks.data.cache import decoded_bytes
 from bnn_tasks.data.detection.dataset import Record, learnt_labels
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.module import SPLITS
+from bnn_tasks.data.recorded_check import check_cache, check_overlap, repeats, shown_scale, suggest_sizes
 from bnn_tasks.data.report import DataReport, format_counts
 from bnn_tasks.runtime.images import ImageError, Resize, read_image
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 SMALL_SIDE = 8  # canvas pixels; a feature map of stride 8, the finest of a usual detector, has one value for it
 SMALL_SHARE = 0.05
-GREY_SHARE = 0.25
 FEW_LEVELS = 64  # of 256; two bits of eight lost
 
 
@@ -108,9 +107,9 @@ def check(data: "DetectionData") -> Report:
         except DataError as error:  # training and validation do without a test split
             (findings.warning if split == "test" else findings.error)(f"the {split} split cannot be read: {error}")
             records[split] = []
-        if _repeats(records, split):
+        if repeats(records, split):
             del records[split]
-            report.warnings.append(f"the {split} split has the images of an earlier one; they are counted once")
+            report.warnings.append(f"the {split} split has the pictures of an earlier one; they are counted once")
             continue
         _check_images(records[split], report, findings, pixels)
         if records[split]:
@@ -118,17 +117,10 @@ def check(data: "DetectionData") -> Report:
         report.errors += findings.errors
         report.warnings += findings.warnings
     _check_splits(records, report)
-    _check_cache(data, records, report)
+    check_cache(data, records, 3, report)  # RGB
     _check_pixels(data.channels, pixels, report)
     _suggest([record for split in records.values() for record in split], data.resize, report)
     return report
-
-
-def _repeats(records: dict[str, list[Record]], split: str) -> bool:
-    paths = [record.path for record in records[split]]
-    return bool(paths) and any(
-        paths == [record.path for record in others] for other, others in records.items() if other != split
-    )
 
 
 def _check_images(records: list[Record], report: Report, findings: Findings, pixels: PixelSummary) -> None:
@@ -164,13 +156,7 @@ def _summary(records: list[Record], num_classes: int) -> SplitSummary:
 
 
 def _check_splits(records: dict[str, list[Record]], report: Report) -> None:
-    paths = {split: {record.path for record in split_records} for split, split_records in records.items()}
-    for split in ("val", "test"):
-        if shared := paths["train"] & paths.get(split, set()):
-            report.warnings.append(
-                f"{len(shared)} images are both in train and in {split}, {min(shared).name} among them; "
-                "scores on them say nothing about new images"
-            )
+    check_overlap(records, report)
     learnt = learnt_labels(records["train"])
     for label, name in enumerate(report.class_names):
         if not any(summary.objects[label] for summary in report.splits.values()):
@@ -181,15 +167,6 @@ def _check_splits(records: dict[str, list[Record]], report: Report) -> None:
             report.warnings.append(
                 f"class {name!r} has only difficult or crowd objects in the train split, so it cannot be learnt"
             )
-
-
-def _check_cache(data: "DetectionData", records: dict[str, list[Record]], report: Report) -> None:
-    needed = decoded_bytes([record for split in ("train", "val") for record in records.get(split, [])])
-    if data.cache and needed > data.cache_limit:
-        report.errors.append(
-            f"{data.root}: `cache` needs {needed:,} bytes ({needed / 2**30:.2f} GiB), more than `cache_limit`; set `cache` to "
-            "false, or a larger limit"
-        )
 
 
 def _check_pixels(channels: int, pixels: PixelSummary, report: Report) -> None:
@@ -210,13 +187,9 @@ def _check_pixels(channels: int, pixels: PixelSummary, report: Report) -> None:
 
 def _suggest(records: list[Record], resize: Resize, report: Report) -> None:
     small = total = 0
-    grey: list[float] = []
     for record in records:
-        size = resize.bucket(record.height, record.width)
-        x0, y0, x1, y1 = resize.window(record.height, record.width, size)
-        scale = np.array([size[1] / (x1 - x0), size[0] / (y1 - y0)])
-        grey.append(1 - float(scale.prod()) * record.width * record.height / (size[0] * size[1]))
-        sides = ((record.boxes[:, 2:] - record.boxes[:, :2]) * scale).min(1)
+        scale_y, scale_x = shown_scale(resize, (record.height, record.width))
+        sides = ((record.boxes[:, 2:] - record.boxes[:, :2]) * (scale_x, scale_y)).min(1)
         small += int((sides < SMALL_SIDE).sum())
         total += len(sides)
     if total and small / total > SMALL_SHARE:
@@ -224,8 +197,4 @@ def _suggest(records: list[Record], resize: Resize, report: Report) -> None:
             f"{small} of {total} boxes ({small / total:.0%}) are less than {SMALL_SIDE} pixels wide or high at "
             f"{resize.sizes}; larger `sizes` would show them better"
         )
-    if grey and np.mean(grey) > GREY_SHARE:
-        report.suggestions.append(
-            f"on average {np.mean(grey):.0%} of a canvas is grey border at {resize.sizes}; `sizes` nearer to the "
-            "images' aspect ratios would spend fewer operations on it"
-        )
+    suggest_sizes([(record.height, record.width) for record in records], resize, report)

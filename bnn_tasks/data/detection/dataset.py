@@ -1,6 +1,5 @@
 """Images and their objects as a torch data set."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,8 @@ from torch.utils.data import Dataset
 from bnn_tasks.data.detection.batch import DetectionSample, DetectionTarget
 from bnn_tasks.data.detection.view import DetectionAugment, View
 from bnn_tasks.data.findings import DataError
-from bnn_tasks.runtime.images import ImageError, Placement, Resize, Size, read_image, to_channels
-
-log = logging.getLogger(__name__)
+from bnn_tasks.data.replacement import FirstReadable
+from bnn_tasks.runtime.images import Placement, Resize, Size, read_image, to_channels
 
 
 @dataclass(frozen=True)
@@ -81,11 +79,10 @@ class DetectionDataset(Dataset[DetectionSample]):
         self.records = list(records)
         self.resize = resize
         self.augment = augment
-        self.replace_damaged = replace_damaged
         self.channels = channels
         self.read = read
         self.sizes: list[Size] = [resize.bucket(record.height, record.width) for record in self.records]
-        self._warned: set[str] = set()
+        self._first_readable = FirstReadable(len(self.records), self._name, replace_damaged)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -112,28 +109,21 @@ class DetectionDataset(Dataset[DetectionSample]):
         return DetectionSample(to_channels(canvas, self.channels), target, damaged)
 
     def _read(self, index: int, damaged: list[str]) -> tuple[Record, np.ndarray]:
-        for step in range(len(self.records)):
-            record = self.records[(index + step) % len(self.records)]
-            try:
-                image = self.read(record.path)
-            except ImageError as error:
-                if not self.replace_damaged:
-                    raise
-                self._warn(record, error)
-                damaged.append(record.path.name)
-                continue
-            if image.shape[:2] != (record.height, record.width):
-                raise DataError(
-                    f"{record.path}: the image is {image.shape[1]}x{image.shape[0]} pixels, but its annotation is for "
-                    f"{record.width}x{record.height}; annotate the file as it is, its EXIF orientation applied"
-                )
-            return record, image
-        raise ImageError(f"{self.records[0].path.parent}: none of the {len(self.records)} images can be read")
+        place, image = self._first_readable(index, self._load, damaged)
+        return self.records[place], image
 
-    def _warn(self, record: Record, error: ImageError) -> None:
-        if record.path.name not in self._warned:
-            self._warned.add(record.path.name)
-            log.warning("%s; the next readable image takes its place", error)
+    def _load(self, place: int) -> np.ndarray:
+        record = self.records[place]
+        image = self.read(record.path)
+        if image.shape[:2] != (record.height, record.width):
+            raise DataError(
+                f"{record.path}: the image is {image.shape[1]}x{image.shape[0]} pixels, but its annotation is for "
+                f"{record.width}x{record.height}; annotate the file as it is, its EXIF orientation applied"
+            )
+        return image
+
+    def _name(self, place: int) -> str:
+        return self.records[place].path.name
 
     def _plain(self, record: Record, image: np.ndarray, size: Size, damaged: list[str]) -> DetectionSample:
         canvas, placement = self.resize.fit(image, size=size)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnn_tasks.data.cache import decoded_bytes
 from bnn_tasks.data.findings import DataError, Findings, empty_fault
 from bnn_tasks.data.module import SPLITS
+from bnn_tasks.data.recorded_check import check_cache, check_overlap, repeats, shown_scale, suggest_sizes
 from bnn_tasks.data.report import DataReport, format_counts
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import MaskCoding
@@ -19,7 +19,6 @@ from bnn_tasks.runtime.images import ImageError, Resize, read_image
 if TYPE_CHECKING:
     from bnn_tasks.data.segmentation.base import SegmentationData
 
-GREY_SHARE = 0.25
 ENLARGED_SHARE = 0.05
 
 
@@ -92,7 +91,7 @@ def check_segmentation(data: "SegmentationData") -> SegmentationReport:
         else:
             if not records[split] and not findings.errors:
                 _fatal(split, findings)(empty_fault(data.root, split))
-        if _repeats(records, split):
+        if repeats(records, split):
             del records[split]
             report.warnings.append(f"the {split} split has the pictures of an earlier one; they are counted once")
             continue
@@ -103,7 +102,7 @@ def check_segmentation(data: "SegmentationData") -> SegmentationReport:
         report.errors += findings.errors
         report.warnings += findings.warnings
     _check_splits(records, report)
-    _check_cache(data, records, report)
+    check_cache(data, records, 4, report)  # RGB and label
     _suggest(data.resize, report)
     return report
 
@@ -111,13 +110,6 @@ def check_segmentation(data: "SegmentationData") -> SegmentationReport:
 def _fatal(split: str, findings: Findings) -> Callable[[str], None]:
     """What takes a fault of a whole split: training and validation do without a test split."""
     return findings.warning if split == "test" else findings.error
-
-
-def _repeats(records: dict[str, list[SegmentationRecord]], split: str) -> bool:
-    paths = [record.path for record in records[split]]
-    return bool(paths) and any(
-        paths == [record.path for record in others] for other, others in records.items() if other != split
-    )
 
 
 def _read_all(
@@ -151,13 +143,7 @@ def _read_all(
 
 
 def _check_splits(records: dict[str, list[SegmentationRecord]], report: SegmentationReport) -> None:
-    paths = {split: {record.path for record in split_records} for split, split_records in records.items()}
-    for split in ("val", "test"):
-        if shared := paths["train"] & paths.get(split, set()):
-            report.warnings.append(
-                f"{len(shared)} pictures are both in train and in {split}, {min(shared).name} among them; "
-                "scores on them say nothing about new pictures"
-            )
+    check_overlap(records, report)
     for label, name in enumerate(report.class_names):
         if not any(summary.pixels[label] for summary in report.splits.values()):
             report.warnings.append(f"class {name!r} has no pixel in any split; remove it, or add some")
@@ -174,34 +160,12 @@ def _check_splits(records: dict[str, list[SegmentationRecord]], report: Segmenta
         )
 
 
-def _check_cache(
-    data: "SegmentationData", records: dict[str, list[SegmentationRecord]], report: SegmentationReport
-) -> None:
-    kept = [record for split in ("train", "val") for record in records.get(split, [])]
-    needed = decoded_bytes(kept, (4,))  # RGB and label
-    if data.cache and needed > data.cache_limit:
-        report.errors.append(
-            f"{data.root}: `cache` needs {needed:,} bytes ({needed / 2**30:.2f} GiB), more than `cache_limit`; set `cache` to "
-            "false, or a larger limit"
-        )
-
-
 def _suggest(resize: Resize, report: SegmentationReport) -> None:
-    grey: list[float] = []
-    enlarged = 0
-    for height, width in report.image_sizes.elements():  # of the pictures that can be read
-        size = resize.bucket(height, width)
-        x0, y0, x1, y1 = resize.window(height, width, size)
-        scales = size[1] / (x1 - x0), size[0] / (y1 - y0)
-        grey.append(1 - scales[0] * scales[1] * width * height / (size[0] * size[1]))
-        enlarged += max(scales) > 1
-    if grey and enlarged / len(grey) > ENLARGED_SHARE:
+    sizes = list(report.image_sizes.elements())  # of the pictures that can be read
+    enlarged = sum(max(shown_scale(resize, size)) > 1 for size in sizes)
+    if sizes and enlarged / len(sizes) > ENLARGED_SHARE:
         report.suggestions.append(
-            f"{enlarged} of {len(grey)} pictures are smaller than the net's input {resize.sizes} and are enlarged to it; "
+            f"{enlarged} of {len(sizes)} pictures are smaller than the net's input {resize.sizes} and are enlarged to it; "
             "smaller `sizes` would spend fewer operations on them"
         )
-    if grey and np.mean(grey) > GREY_SHARE:
-        report.suggestions.append(
-            f"on average {np.mean(grey):.0%} of a canvas is grey border at {resize.sizes}; `sizes` nearer to the "
-            "pictures' aspect ratios would spend fewer operations on it"
-        )
+    suggest_sizes(sizes, resize, report)

@@ -1,6 +1,5 @@
 """Pictures and their masks as a torch data set."""
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,13 +9,12 @@ import torch
 from torch.utils.data import Dataset
 
 from bnn_tasks.data.findings import DataError
+from bnn_tasks.data.replacement import FirstReadable
 from bnn_tasks.data.segmentation.augment import SegmentationAugment
 from bnn_tasks.data.segmentation.batch import SegmentationSample, SegmentationTarget
 from bnn_tasks.data.segmentation.canvas import draw_mask
 from bnn_tasks.data.segmentation.faults import size_fault
-from bnn_tasks.runtime.images import ImageError, Resize, Size, read_image, to_channels
-
-log = logging.getLogger(__name__)
+from bnn_tasks.runtime.images import Resize, Size, read_image, to_channels
 
 
 class SegmentationRecord(NamedTuple):
@@ -79,11 +77,10 @@ class SegmentationDataset(Dataset[SegmentationSample]):
         self.resize = resize
         self.read_mask = read_mask
         self.augment = augment
-        self.replace_damaged = replace_damaged
         self.channels = channels
         self.read = read
         self.sizes: list[Size] = [resize.bucket(record.height, record.width) for record in self.records]
-        self._warned: set[Path] = set()
+        self._first_readable = FirstReadable(len(self.records), self._name, replace_damaged)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -99,33 +96,22 @@ class SegmentationDataset(Dataset[SegmentationSample]):
             DataError: picture and mask differ in size, or the mask is no mask of this set.
         """
         damaged: list[str] = []
-        record, image, mask = self._read(index, damaged)
+        place, (image, mask) = self._first_readable(index, self._load, damaged)
         size = self.sizes[index]
         if self.augment is None:
             canvas, placement = self.resize.fit(image, size=size)
             drawn = draw_mask(mask, placement, size)
         else:
             canvas, drawn, placement = self.augment(image, mask, self.resize, size)
-        target = SegmentationTarget(torch.tensor(mask), record.name, placement)
+        target = SegmentationTarget(torch.tensor(mask), self._name(place), placement)
         return SegmentationSample(to_channels(canvas, self.channels), drawn, target, damaged)
 
-    def _read(self, index: int, damaged: list[str]) -> tuple[SegmentationRecord, np.ndarray, np.ndarray]:
-        for step in range(len(self.records)):
-            record = self.records[(index + step) % len(self.records)]
-            try:
-                image, mask = self.read(record.path), self.read_mask(record.mask)
-            except ImageError as error:
-                if not self.replace_damaged:
-                    raise
-                self._warn(record, error)
-                damaged.append(record.name)
-                continue
-            if fault := size_fault(record.path, image.shape[:2], record.mask, mask.shape):
-                raise DataError(fault)
-            return record, image, mask
-        raise ImageError(f"{self.records[0].path.parent}: none of the {len(self.records)} pictures can be read")
+    def _load(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        record = self.records[place]
+        image, mask = self.read(record.path), self.read_mask(record.mask)
+        if fault := size_fault(record.path, image.shape[:2], record.mask, mask.shape):
+            raise DataError(fault)
+        return image, mask
 
-    def _warn(self, record: SegmentationRecord, error: ImageError) -> None:
-        if record.path not in self._warned:
-            self._warned.add(record.path)
-            log.warning("%s; the next readable picture takes its place", error)
+    def _name(self, place: int) -> str:
+        return self.records[place].name
