@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from bnn_tasks.binary import BinaryLinear
 from bnn_tasks.cli import main
 from bnn_tasks.export import export
-from bnn_tasks.robustness.attacks import EOT, PGD
+from bnn_tasks.robustness.attacks import EOT, PGD, SurrogateSweep
 from bnn_tasks.robustness.attacks.hop_skip_jump import HopSkipJump
+from bnn_tasks.robustness.objective import Objective
 from bnn_tasks.runtime import Resize
 from bnn_tasks.tasks.robustness import Arsenal, ArtifactVictim, CheckpointVictim, ClassifierStudy, Findings, Victim
 from bnn_tasks.tasks.robustness.chunks import Chunks
@@ -162,6 +163,23 @@ def test_a_binary_net_has_its_sweep() -> None:
     assert found.twin_sensitivity is not None
     json.dumps(found.to_json(), allow_nan=False)
     assert "verdict:" in str(found)
+
+
+def test_the_sweep_is_run_once_at_each_radius(monkeypatch: pytest.MonkeyPatch) -> None:
+    radii: list[float] = []
+    swept = SurrogateSweep.__call__
+
+    def counted(self: SurrogateSweep, objective: Objective, images: Tensor, eps: float, generator: torch.Generator):
+        radii.append(255 * eps)
+        return swept(self, objective, images, eps, generator)
+
+    monkeypatch.setattr(SurrogateSweep, "__call__", counted)
+    run = ClassifierStudy(Arsenal(3, queries=20), eps=4, ladder=(0, 1, 2, 4, 8), sweep=(1, 4), step_counts=(1, 2))
+    found = run.run(NetVictim(trained(binary)), [], *pictures(40))
+    assert sorted(radii) == pytest.approx([1, 2, 4, 8][: len(radii)])
+    ladder = dict(found.ladder)
+    for eps, members in found.surrogates.items():  # what the sweep lost is lost on the ladder too
+        assert ladder[eps].value <= members["all"]
 
 
 class Stepped(nn.Module):

@@ -95,10 +95,11 @@ class ClassifierStudy:
             ValueError: images outside [0, 1], or no image is right without an attack.
         """
         subject = Subject(victim, images, labels, self.chunks, self.seed)
-        found = self._table(subject, others)
+        swept = self._swept(subject)
+        found = self._table(subject, others, swept)
         lost = torch.stack([one.broken for one in found.values()]).any(0)
-        ladder = self._ladder(subject, others, lost)
-        surrogates = self._heat_map(subject)
+        ladder = self._ladder(subject, others, lost, swept)
+        surrogates = {eps: _members(subject, one) for eps, one in swept.items()}
         convergence = self._convergence(subject)
         facts = facts_of(
             subject, found, self.arsenal, self.eps, ladder, convergence, self._separate(subject, surrogates)
@@ -121,38 +122,48 @@ class ClassifierStudy:
             examined=[answer for one in self.examinations if (answer := one.run(subject, others)) is not None],
         )
 
-    def _table(self, subject: Subject, others: Sequence[Victim]) -> dict[str, Attacked]:
-        """Every attack at ε."""
-        return {attack.name: subject.attack(attack, self.eps) for attack in self._attacks(subject, others)}
+    def _swept(self, subject: Subject) -> dict[float, MembersAttacked]:
+        """ε -> the sweep of surrogates, on all images."""
+        if not (subject.binary and subject.victim.differentiable):
+            return {}
+        return {eps: self._sweep(subject, eps) for eps in self.sweep}
+
+    def _sweep(self, subject: Subject, eps: float) -> MembersAttacked:
+        found = subject.attack(self.arsenal.sweep, eps)
+        assert isinstance(found, MembersAttacked)
+        return found
+
+    def _table(
+        self, subject: Subject, others: Sequence[Victim], swept: dict[float, MembersAttacked]
+    ) -> dict[str, Attacked]:
+        """Every attack at ε, the sweep once."""
+        found: dict[str, Attacked] = {}
+        for attack in self._attacks(subject, others):
+            known = attack is self.arsenal.sweep and self.eps in swept
+            found[attack.name] = swept[self.eps] if known else subject.attack(attack, self.eps)
+        return found
 
     def _attacks(self, subject: Subject, others: Sequence[Victim]) -> list[Attack]:
         return self.arsenal.all(subject.classes, subject.binary, subject.victim.differentiable, others)
 
-    def _ladder(self, subject: Subject, others: Sequence[Victim], lost_at_eps: Tensor) -> list[tuple[float, Accuracy]]:
-        """(ε, worst case) for rising ε, of the table's attacks at every one."""
-        worst = WorstCase(self._attacks(subject, others))
+    def _ladder(
+        self, subject: Subject, others: Sequence[Victim], lost_at_eps: Tensor, swept: dict[float, MembersAttacked]
+    ) -> list[tuple[float, Accuracy]]:
+        """(ε, worst case) for rising ε, of the table's attacks at every one; none is run twice on an image."""
+        attacks = self._attacks(subject, others)
+        known = {eps: one.broken for eps, one in swept.items() if eps != self.eps} | {self.eps: lost_at_eps}
         largest = get_norm(self.arsenal.norm).largest(subject.images)
         lost, points = torch.zeros_like(lost_at_eps), []
         for eps in (step for step in self.ladder if step <= largest):
-            if eps >= self.eps:
-                lost |= lost_at_eps
+            for smaller, broken in known.items():
+                if smaller <= eps:
+                    lost |= broken
             alive = (~lost).nonzero()[:, 0]
             if len(alive) and eps not in (0, self.eps):
-                lost[alive] |= subject.attack_some(worst, eps, alive).broken
+                left = [attack for attack in attacks if not (eps in swept and attack is self.arsenal.sweep)]
+                lost[alive] |= subject.attack_some(WorstCase(left), eps, alive).broken
             points.append((eps, subject.accuracy(lost)))
         return points
-
-    def _heat_map(self, subject: Subject) -> dict[float, dict[str, float]]:
-        """ε -> surrogate -> accuracy, and the worst case of all, image by image."""
-        if not (subject.binary and subject.victim.differentiable):
-            return {}
-        found = {}
-        for eps in self.sweep:
-            swept = subject.attack(self.arsenal.sweep, eps)
-            assert isinstance(swept, MembersAttacked)
-            members = swept.members | {WORST: swept.broken}
-            found[eps] = {name: subject.accuracy(broken).value for name, broken in members.items()}
-        return found
 
     def _separate(self, subject: Subject, surrogates: dict[float, dict[str, float]]) -> list[tuple[float, float]]:
         """(ε, accuracy) of PGD with the net's own gradient, at every ε of the sweep by itself."""
@@ -202,6 +213,12 @@ class ClassifierStudy:
             "others": [other.path for other in others],
             "inputs": "RGB in [0, 1] at the net's input size; the net normalises; eval mode, float32",
         }
+
+
+def _members(subject: Subject, swept: MembersAttacked) -> dict[str, float]:
+    """Surrogate -> accuracy, and the worst case of all, image by image."""
+    members = swept.members | {WORST: swept.broken}
+    return {name: subject.accuracy(broken).value for name, broken in members.items()}
 
 
 def _rows(subject: Subject, found: dict[str, Attacked]) -> list[Row]:
