@@ -1,5 +1,6 @@
 """A victim with the images that it is tried on: what every part of a study reads."""
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,8 @@ from bnn_tasks.robustness.objective import CrossEntropyObjective
 from bnn_tasks.tasks.robustness.chunks import Chunks
 from bnn_tasks.tasks.robustness.findings import Accuracy, accuracy
 from bnn_tasks.tasks.robustness.victims import Victim
+
+_log = logging.getLogger(__name__)
 
 
 class Subject:
@@ -64,7 +67,8 @@ class Subject:
             attack: any.
             eps: radius.
         """
-        return self.chunks.attack(attack, self.objective, self.x, eps, self.seed)
+        found = self.chunks.attack(attack, self.objective, self.x, eps, self.seed)
+        return self._logged(attack, eps, found)
 
     def attack_some(self, attack: Attack, eps: float, index: Tensor) -> Attacked:
         """Attack some of ``x``.
@@ -74,7 +78,14 @@ class Subject:
             eps: radius.
             index: (b,) int64, places in ``x``, b >= 1.
         """
-        return self.chunks.attack(attack, self.objective.select(index), self.x[index], eps, self.seed)
+        found = self.chunks.attack(attack, self.objective.select(index), self.x[index], eps, self.seed)
+        return self._logged(attack, eps, found)
+
+    def _logged(self, attack: Attack, eps: float, found: Attacked) -> Attacked:
+        """A study takes its time: say how far it is."""
+        lost, tried = int(found.broken.sum()), len(found.broken)
+        _log.info("%s at ε = %g/255: %d of %d lost", attack.name, 255 * eps, lost, tried)
+        return found
 
     def accuracy(self, broken: Tensor) -> Accuracy:
         """What is left of all images.
