@@ -210,15 +210,34 @@ class Resize:
         return cls(tuple(tuple(size) for size in sizes), values["rule"])
 
 
-def _span(scale: float, offset: float, length: int, side: int) -> tuple[int, int, float, float]:
-    """Whole canvas pixels that one axis of the image covers, and the image coordinates of their edges."""
+def covered_pixels(scale: float, offset: float, length: int, side: int) -> tuple[int, int]:
+    """The canvas pixels of one axis that a picture is drawn on: those that it covers whole, or one where it is thinner.
+
+    Args:
+        scale: canvas pixels a picture pixel; negative for a flip.
+        offset: canvas coordinate of the picture's coordinate 0.
+        length: of the picture, pixels.
+        side: of the canvas, pixels.
+
+    Returns:
+        The first, and the one after the last; twice the same where the picture lies beside the canvas.
+    """
     tolerance = 1e-6  # canvas pixels; forgives the rounding of an edge that is meant to be whole
-    low, high = max(0.0, offset), min(float(side), length * scale + offset)
+    edges = sorted((offset, length * scale + offset))
+    low, high = max(0.0, edges[0]), min(float(side), edges[1])
     if low >= high:
-        return 0, 0, 0.0, 0.0
+        return 0, 0
     start, stop = math.ceil(low - tolerance), math.floor(high + tolerance)
     if start >= stop:  # thinner than a pixel: drawn as one
         start = min(math.floor(low), side - 1)
         stop = start + 1
+    return start, stop
+
+
+def _span(scale: float, offset: float, length: int, side: int) -> tuple[int, int, float, float]:
+    """Whole canvas pixels that one axis of the image covers, and the image coordinates of their edges."""
+    start, stop = covered_pixels(scale, offset, length, side)
+    if start == stop:
+        return 0, 0, 0.0, 0.0
     begin, end = ((edge - offset) / scale for edge in (start, stop))
     return start, stop, max(0.0, begin), min(float(length), end)

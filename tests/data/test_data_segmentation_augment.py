@@ -14,18 +14,27 @@ RNG = np.random.default_rng(0)
 STILL = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 
 
+def naive_shown(scale, offset, length, side):
+    """Canvas pixel -> picture pixel under its centre, for the pixels that the picture covers whole; one where it has less."""
+    shown = {}
+    for pixel in range(side):
+        edges = [(edge - offset) / scale for edge in (pixel, pixel + 1)]
+        if min(edges) >= -1e-5 and max(edges) <= length + 1e-5:
+            shown[pixel] = sum(edges) / 2
+    low, high = sorted((offset, offset + scale * length))
+    if not shown and max(low, 0) < min(high, side):
+        pixel = math.floor(max(low, 0))
+        shown[pixel] = (pixel + 0.5 - offset) / scale
+    return {pixel: min(max(math.floor(centre), 0), length - 1) for pixel, centre in shown.items()}
+
+
 def naive_mask(mask, placement, size):
-    """Pixel by pixel: the label under the pixel's centre, void unless the picture covers the whole pixel."""
-    height, width = mask.shape
+    """Pixel by pixel: the label under the pixel's centre, void where the picture is not drawn."""
     canvas = np.full(size, 255, np.uint8)
-    for i in range(size[0]):
-        for j in range(size[1]):
-            xs = [(edge - placement.offset_x) / placement.scale_x for edge in (j, j + 1)]
-            ys = [(edge - placement.offset_y) / placement.scale_y for edge in (i, i + 1)]
-            if min(xs) < -1e-5 or max(xs) > width + 1e-5 or min(ys) < -1e-5 or max(ys) > height + 1e-5:
-                continue
-            x, y = math.floor(sum(xs) / 2), math.floor(sum(ys) / 2)
-            canvas[i, j] = mask[min(y, height - 1), min(x, width - 1)]
+    columns = naive_shown(placement.scale_x, placement.offset_x, mask.shape[1], size[1])
+    for i, y in naive_shown(placement.scale_y, placement.offset_y, mask.shape[0], size[0]).items():
+        for j, x in columns.items():
+            canvas[i, j] = mask[y, x]
     return canvas
 
 
@@ -44,6 +53,15 @@ def test_a_picture_off_the_canvas_is_all_void():
     mask = np.zeros((4, 4), np.uint8)
     for offset in (-100.0, 100.0):
         assert (draw_mask(mask, Placement(1.0, 1.0, offset, 0.0, 4, 4), (6, 6)) == 255).all()
+
+
+def test_a_picture_thinner_than_a_pixel_has_its_label():
+    resize = Resize(((8, 8),))
+    mask = np.full((40, 2), 3, np.uint8)
+    canvas, placement = resize.fit(np.full((40, 2, 3), 255, np.uint8))
+    drawn = canvas[..., 0] == 255
+    assert drawn.any()
+    np.testing.assert_array_equal(draw_mask(mask, placement, (8, 8)) == 3, drawn)
 
 
 @pytest.mark.parametrize("rule", ["stretch", "letterbox"])

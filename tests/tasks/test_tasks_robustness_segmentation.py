@@ -160,7 +160,7 @@ def test_letterbox_padding_is_untouched_and_the_ball_is_kept() -> None:
         change = (found.images - images).flatten(1)
         length = change.abs().amax(1) if norm == "linf" else change.norm(dim=1)
         assert (length <= eps * (1 + 1e-5)).all()
-        assert length.min() > 0
+        assert length.max() > 0  # a picture that no iterate made worse stays as it was
         assert found.images.min() >= 0
         assert found.images.max() <= 1
         assert torch.equal(torch.where(canvas.inside, 0, found.images), torch.where(canvas.inside, 0, images))

@@ -4,15 +4,14 @@ import numpy as np
 
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.runtime.images import Placement, Size
-
-TOLERANCE = 1e-6  # canvas pixels; forgives the rounding of a picture's edge that is meant to be whole
+from bnn_tasks.runtime.resize import covered_pixels
 
 
 def draw_mask(mask: np.ndarray, placement: Placement, size: Size) -> np.ndarray:
     """Sample a mask at the centres of a canvas's pixels: canvas x shows image pixel floor((x + 0.5 - offset) / scale).
 
-    A class is never mixed with another, so the sampling is nearest-neighbour. A canvas pixel that the picture does not wholly
-    cover is void, since ``Resize.fit`` draws only whole pixels and leaves the rest grey.
+    A class is never mixed with another, so the sampling is nearest-neighbour. A canvas pixel that ``Resize.fit``
+    leaves grey is void.
 
     Args:
         mask: (height, width) uint8 of the picture.
@@ -31,8 +30,6 @@ def draw_mask(mask: np.ndarray, placement: Placement, size: Size) -> np.ndarray:
 
 def _axis(scale: float, offset: float, length: int, side: int) -> tuple[np.ndarray, int, int]:
     """Image pixels that an axis of the canvas shows, and the first and the end of the canvas pixels that show them."""
-    low, high = sorted((offset, length * scale + offset))
-    first = min(side, max(0, int(np.ceil(low - TOLERANCE))))
-    end = max(first, min(side, int(np.floor(high + TOLERANCE))))
+    first, end = covered_pixels(scale, offset, length, side)
     pixels = np.floor((np.arange(first, end) + 0.5 - offset) / scale).astype(np.intp)
     return pixels.clip(0, length - 1), first, end

@@ -1,7 +1,6 @@
 """Where an attacker may change a batch: in the pictures, not in what a letterboxed canvas is filled up with."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from bnn_tasks.robustness.attacks.base import Attack, Attacked
 from bnn_tasks.robustness.objective import Objective
 from bnn_tasks.runtime.images import Placement
+from bnn_tasks.runtime.resize import covered_pixels
 from bnn_tasks.tasks.robustness.chunks import join, out_of_memory
 
 _log = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ class Canvas:
         height, width = images.shape[-2:]
         inside = images.new_zeros(len(images), 1, height, width, dtype=torch.bool)
         for picture, at in zip(inside, placements):
-            top, bottom = _span(at.scale_y, at.offset_y, at.height, height)
-            left, right = _span(at.scale_x, at.offset_x, at.width, width)
+            top, bottom = covered_pixels(at.scale_y, at.offset_y, at.height, height)
+            left, right = covered_pixels(at.scale_x, at.offset_x, at.width, width)
             picture[:, top:bottom, left:right] = True
         return cls(images, inside)
 
@@ -108,15 +108,3 @@ class CanvasObjective(Objective):
             index: (b,) int64, places in the batch.
         """
         raise NotImplementedError
-
-
-def _span(scale: float, offset: float, length: int, side: int) -> tuple[int, int]:
-    """First canvas pixel of a picture's axis, and the one after its last: those that `Resize.fit` draws."""
-    tolerance = 1e-6  # canvas pixels; forgives the rounding of an edge that is meant to be whole
-    edges = sorted((offset, offset + scale * length))
-    low, high = max(0.0, edges[0]), min(float(side), edges[1])
-    start, stop = math.ceil(low - tolerance), math.floor(high + tolerance)
-    if low < high and start >= stop:  # thinner than a pixel: drawn as one
-        start = min(math.floor(low), side - 1)
-        stop = start + 1
-    return start, max(start, stop)
