@@ -74,6 +74,13 @@ def export(arguments: Sequence[str]) -> None:
     print(export_checkpoint(options.checkpoint, options.out, tuple(options.size) if options.size else None))
 
 
+def _overlap(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{word!r} is no overlap; with the usual one, write --window last") from error
+
+
 def run(arguments: Sequence[str]) -> None:
     """``bnn-tasks run MODEL.safetensors IMAGE_OR_FOLDER... --out DIR``: pictures and predictions.json; no torch.
 
@@ -88,7 +95,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--score", type=float, default=0.3, help="draw detections from this score on (default 0.3)")
     parser.add_argument(
         "--window",
-        type=float,
+        type=_overlap,
         nargs="?",
         const=0.25,
         metavar="OVERLAP",
@@ -244,8 +251,11 @@ def errors_in_a_line(program: str) -> Iterator[None]:
             raise
         print(f"{program} needs {error.name!r}. Cure: pip install 'bnn-tasks[train]'.", file=sys.stderr)
         sys.exit(2)
-    except (ValueError, OSError) as error:
-        if os.environ.get("BNN_TASKS_TRACEBACK"):
+    except (ValueError, TypeError, OSError) as error:
+        mistake = isinstance(error, TypeError) and not str(error).startswith(
+            "Expected "
+        )  # not of ours: a fault of the code
+        if mistake or os.environ.get("BNN_TASKS_TRACEBACK"):
             raise
         print(f"{program}: {_reason(error)}", file=sys.stderr)
         sys.exit(2)

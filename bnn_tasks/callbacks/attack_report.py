@@ -18,7 +18,7 @@ def _draw(task: AttackTask, path: Path) -> None:
         rows = [row for row in task.rows if row.attack == attack]
         eps = [0.0, *(255 * row.eps for row in rows)]
         axes.plot(eps, [task.clean[name], *(row.figures[name] for row in rows)], "o-", label=attack)
-    axes.set(xlabel="ε · 255", ylabel=name, ylim=(0, 1), xlim=(0, None))
+    axes.set(xlabel="ε · 255", ylabel=name, ylim=(0, None), xlim=(0, None))
     axes.legend(fontsize=7)
     figure.savefig(path)
 

@@ -26,7 +26,7 @@ def draw_corruptions(found: CorruptionScores, figure_name: str, path: Path) -> N
         axes.barh(places + offset, values, 0.16, color=(shade, 0.3, 1 - shade), label=f"severity {severity + 1}")
     axes.axvline(found.clean, color="black", linestyle=":", label="clean")
     axes.set_yticks(places, [name.replace("_", " ") for name in names], fontsize=8)
-    mean, share = found.mean_performance(), found.relative_performance()
-    axes.set(xlabel=figure_name, xlim=(0, 1), title=f"mPC {mean:.3f}, rPC {share:.1%}")
-    axes.legend(fontsize=7, loc="lower right")
+    share = f", rPC {found.relative_performance():.1%}" if found.clean else ""
+    axes.set(xlabel=figure_name, xlim=(0, 1), title=f"mPC {found.mean_performance():.3f}{share}")
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path)

@@ -9,7 +9,7 @@ from bnn_tasks.tasks.robustness import CorruptionTask
 
 
 class CorruptionReport(TestReport[CorruptionTask]):
-    """Writes ``robustness/corruptions.json`` (every score, mPC, rPC) and ``corruptions.png`` after a test of `CorruptionTask`.
+    """Writes ``robustness/corruptions.json`` (every score, mPC, rPC), ``.txt`` and ``.png`` after a test of `CorruptionTask`.
 
     Args:
         dirpath: folder; None is the trainer's ``default_root_dir``.
@@ -33,4 +33,6 @@ class CorruptionReport(TestReport[CorruptionTask]):
             "scores": {name: list(values) for name, values in scores.scores.items()},
         }
         write_json(folder / "corruptions.json", content)
+        (folder / "corruptions.txt").write_text(task.table() + "\n")
+        print(task.table())
         draw_corruptions(scores, task.figure, folder / "corruptions.png")

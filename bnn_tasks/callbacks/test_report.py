@@ -38,16 +38,21 @@ class TestReport(Callback, Generic[TaskT]):
         """
         raise NotImplementedError
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write.
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Look at the task.
 
         Raises:
             TypeError: the task is another one.
         """
         if not isinstance(pl_module, self.task):
             raise TypeError(
-                f"Expected a {self.task.__name__}, but got a {type(pl_module).__name__}. Cure: another callback."
+                f"Expected the task {self.task.__name__}, but got {type(pl_module).__name__}. Cure: another callback than "
+                f"{type(self).__name__}."
             )
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write."""
+        assert isinstance(pl_module, self.task)
         folder = run_folder(trainer, self.dirpath) / "robustness"
         folder.mkdir(parents=True, exist_ok=True)
         self.write(pl_module, folder)

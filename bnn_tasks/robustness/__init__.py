@@ -14,6 +14,7 @@ from bnn_tasks.robustness.attacks import (
     Attacked,
     CarliniWagner,
     HopSkipJump,
+    MeanLogits,
     MembersAttacked,
     Raising,
     RandomNoise,
@@ -38,6 +39,7 @@ from bnn_tasks.robustness.objective import (
     Objective,
 )
 from bnn_tasks.robustness.orthogonality import CosinePenalty, FrobeniusPenalty
+from bnn_tasks.robustness.segmentation_losses import CosPGDLoss, PixelCrossEntropy, SegPGDLoss
 from bnn_tasks.robustness.trades import TRADES
 from bnn_tasks.robustness.verdict import Verdict, judge
 from bnn_tasks.robustness.weight_views import EffectiveWeights, LatentWeights, ScaledBinaryWeights
@@ -61,6 +63,7 @@ __all__ = [
     "CleanTraining",
     "Corruption",
     "CorruptionScores",
+    "CosPGDLoss",
     "CosinePenalty",
     "CrossEntropyObjective",
     "DLRObjective",
@@ -71,13 +74,16 @@ __all__ = [
     "HopSkipJump",
     "LatentWeights",
     "MarginObjective",
+    "MeanLogits",
     "MembersAttacked",
     "Model",
     "Objective",
     "PGDTraining",
+    "PixelCrossEntropy",
     "Raising",
     "RandomNoise",
     "ScaledBinaryWeights",
+    "SegPGDLoss",
     "Square",
     "SurrogateSweep",
     "TargetedDLR",

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 Model = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits
 
@@ -54,9 +54,19 @@ class ClassificationObjective(Objective):
     Args:
         model: images in [0, 1] -> logits (B, K).
         labels: (B,) int64.
+
+    Raises:
+        ValueError: the model is in train mode, or `labels` are no integers (B,).
     """
 
     def __init__(self, model: Model, labels: Tensor) -> None:
+        if isinstance(model, nn.Module) and model.training:
+            raise ValueError(
+                f"Expected `model` in eval mode, but {type(model).__name__} is in train mode: every attacked batch would move "
+                "its BatchNorm statistics. Cure: model.eval()."
+            )
+        if labels.dim() != 1 or labels.is_floating_point():
+            raise ValueError(f"Expected `labels` to be (B,) integers, but got {labels.dtype} of {tuple(labels.shape)}.")
         self.model, self.labels = model, labels
 
     def loss(self, logits: Tensor) -> Tensor:

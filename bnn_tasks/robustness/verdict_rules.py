@@ -40,6 +40,11 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
+def _radius(eps: float) -> str:
+    """As ladders and sweeps are given."""
+    return f"{255 * eps:.4g}/255"
+
+
 def no_reach(facts: Facts, threshold: float) -> str | None:
     """The steps together are shorter than `threshold` radii: the border of the ball is out of reach."""
     if facts.steps is None or facts.step_size is None or facts.steps * facts.step_size >= threshold:
@@ -132,7 +137,7 @@ def not_falling(facts: Facts, threshold: float) -> str | None:
     """Accuracy under one attack rises by more than `threshold` from one ε to the next."""
     for (small, before), (large, after) in pairwise(facts.separate or ()):
         if facts.above(after, before, threshold):
-            return f"accuracy rises from {_percent(before)} at ε = {small:.4g} to {_percent(after)} at {large:.4g}"
+            return f"accuracy rises from {_percent(before)} at ε = {_radius(small)} to {_percent(after)} at {_radius(large)}"
     return None
 
 
@@ -140,7 +145,7 @@ def unbounded_fails(facts: Facts, threshold: float) -> str | None:
     """At an ε where any image may turn grey, accuracy is more than `threshold` above chance."""
     for eps, accuracy in facts.ladder or ():
         if eps >= facts.total and facts.above(accuracy, 1 / facts.classes, threshold):
-            return f"{_percent(accuracy)} survive ε = {eps:.3g}, where every image can be made grey"
+            return f"{_percent(accuracy)} survive ε = {_radius(eps)}, where every image can be made grey"
     return None
 
 
@@ -187,7 +192,7 @@ def unmeasured(facts: Facts, threshold: float) -> str | None:
         "the share of zero gradients": facts.zero_gradients is not None,
         "whether outputs are random": facts.output_spread is not None,
         "an ε of at most 1/255": bool(ladder) and ladder[0] <= SMALL_EPS + 1e-9,
-        f"an ε of at least {facts.total:.3g}": bool(ladder) and ladder[-1] >= facts.total,
+        f"an ε of at least {_radius(facts.total)}": bool(ladder) and ladder[-1] >= facts.total,
         "other surrogate gradients": facts.surrogates is not None or not facts.binary,
         f"{threshold:g} images (there are {facts.images})": facts.images >= threshold,
     }

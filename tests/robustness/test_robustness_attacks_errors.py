@@ -98,6 +98,17 @@ def test_bad_settings(build: object) -> None:
         build()  # type: ignore[operator]
 
 
+def test_a_model_in_train_mode() -> None:
+    with pytest.raises(ValueError, match="eval mode"):
+        CrossEntropyObjective(torch.nn.BatchNorm2d(3), torch.zeros(2, dtype=torch.int64))
+
+
+def test_labels_that_are_none() -> None:
+    for labels in (torch.zeros(2), torch.zeros(2, 1, dtype=torch.int64)):
+        with pytest.raises(ValueError, match="`labels` to be"):
+            CrossEntropyObjective(real_net(), labels)
+
+
 def test_too_few_classes() -> None:
     images = torch.rand(2, 3, 4, 4, generator=seeded())
     two = CrossEntropyObjective(Linear(), torch.zeros(2, dtype=torch.int64))

@@ -76,7 +76,7 @@ def test_apgd_follows_the_algorithm() -> None:
     images = torch.rand(1, 1, 2, 3, generator=seeded(5)).double()
     seen: list[Tensor] = []
     objective = Watched(
-        Wave(), torch.zeros(1, dtype=torch.int64), lambda x: torch.zeros(len(x), dtype=torch.bool), seen
+        Wave().eval(), torch.zeros(1, dtype=torch.int64), lambda x: torch.zeros(len(x), dtype=torch.bool), seen
     )
     APGD(steps)(objective, images, eps, seeded())
     iterates = [batch.numpy().ravel() for batch in seen[1:]]

@@ -235,7 +235,7 @@ def test_huge_logits_have_no_gradient() -> None:
 
 
 def test_cosine_of_neighbouring_gradients() -> None:
-    linear = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).eval()
     assert torch.allclose(
         gradient_cosine(CrossEntropyObjective(linear, LABELS), IMAGES, 1e-3, seeded()), torch.ones(4), atol=1e-4
     )

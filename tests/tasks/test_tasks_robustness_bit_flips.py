@@ -155,6 +155,16 @@ def test_the_search_against_trying_every_bit(tmp_path: Path) -> None:
     assert guided[-1].score > 1.5 * flip_curve(packed, random, [6], loss)[0].score
 
 
+def test_the_order_of_a_nets_weights_in_memory_changes_nothing(tmp_path: Path) -> None:
+    """Classifiers are trained in channels_last."""
+    net = small_net()
+    packed = exported(net, tmp_path / "net.safetensors")
+    objective = CrossEntropyObjective(net, Y)
+    found = ProgressiveBitSearch()(net, packed, objective, X, 3)
+    net.to(memory_format=torch.channels_last)
+    assert ProgressiveBitSearch()(net, packed, objective, X, 3).bits == found.bits
+
+
 def test_first_order_is_exact_in_the_last_layer(tmp_path: Path) -> None:
     """The mean logit is linear in a weight of the last layer: there -2·w·dL/dw is the whole change."""
     net = small_net("bwn")

@@ -131,6 +131,25 @@ def test_flipped_bits_run_on_the_runtime(tmp_path: Path) -> None:
         FlippedBits(path, random=(0,)).run(Subject(NetVictim("other", net(7)), X, net(7)(X).argmax(1), Chunks(), 0), [])
 
 
+def test_an_artifact_of_another_net_is_refused_before_the_attacks(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    export(net(0), path, example=X[:2])
+    FlippedBits(path, random=(0,)).check(subject())
+    other = Subject(NetVictim("other", net(7)), X, net(7)(X).argmax(1), Chunks(), 0)
+    with pytest.raises(ValueError, match="export this net again"):
+        FlippedBits(path, random=(0,)).check(other)
+    export(net(0), path, example=X[:2], classes=["x", "y", "z", "w"])
+    with pytest.raises(ValueError, match="Expected the artifact of"):
+        FlippedBits(path, random=(0,)).check(subject())
+
+
+def test_images_that_are_too_small_are_refused_before_the_attacks() -> None:
+    pytest.importorskip("imagecorruptions", reason="the extra `robust` is not installed")
+    small = Subject(NetVictim("net", net(0)), X[..., :16, :16], net(0)(X[..., :16, :16]).argmax(1), Chunks(), 0)
+    with pytest.raises(ValueError, match="at least 32 pixels"):
+        CorruptedImages(["fog"]).check(small)
+
+
 class FileVictim(Victim):
     """An artifact of a bare net, which has no class names."""
 

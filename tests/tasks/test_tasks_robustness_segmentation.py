@@ -274,7 +274,7 @@ def test_bad_input_is_refused() -> None:
         WorstImages([])
     for attack in (PixelAttack(PGD(1), PixelCrossEntropy()), WorstImages([PGD(1)])):
         with pytest.raises(TypeError, match="SegmentationObjective"):
-            attack(CrossEntropyObjective(net, torch.zeros(3)), images, EPS, seeded())
+            attack(CrossEntropyObjective(net.eval(), torch.zeros(3, dtype=torch.int64)), images, EPS, seeded())
 
 
 class Records(SegmentationObjective):

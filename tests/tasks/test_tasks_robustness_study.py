@@ -1,7 +1,7 @@
 """A study of a classifier: its figures against loops over images, and planted faults that the verdict must name."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,17 @@ from bnn_tasks.robustness.attacks import EOT, PGD, SurrogateSweep
 from bnn_tasks.robustness.attacks.hop_skip_jump import HopSkipJump
 from bnn_tasks.robustness.objective import Objective
 from bnn_tasks.runtime import Resize
-from bnn_tasks.tasks.robustness import Arsenal, ArtifactVictim, CheckpointVictim, ClassifierStudy, Findings, Victim
+from bnn_tasks.tasks.robustness import (
+    Arsenal,
+    ArtifactVictim,
+    CheckpointVictim,
+    ClassifierStudy,
+    Examination,
+    Findings,
+    LossSlices,
+    TransferMatrix,
+    Victim,
+)
 from bnn_tasks.tasks.robustness.chunks import Chunks
 from bnn_tasks.tasks.robustness.subject import Subject
 
@@ -153,6 +163,65 @@ def test_running_out_of_memory_halves_the_chunk(caplog: pytest.LogCaptureFixture
     assert "going on with 8" in caplog.text
 
 
+def test_a_whole_study_in_little_memory(caplog: pytest.LogCaptureFixture) -> None:
+    class Small(NetVictim):
+        def __call__(self, images: Tensor) -> Tensor:
+            if len(images) > 10:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().__call__(images)
+
+    run = ClassifierStudy(Arsenal(2, queries=5), eps=4, ladder=(0, 1, 128), sweep=(4,), step_counts=(1, 2), chunk=32)
+    found = run.run(Small(trained(real)), [], *pictures(40))
+    assert found.rows
+    assert "going on with 8" in caplog.text
+
+
+def test_a_file_among_the_others_is_asked_and_not_differentiated() -> None:
+    class File(NetVictim):
+        differentiable = False
+
+        def __init__(self, net: nn.Module, path: str) -> None:
+            super().__init__(net, path)
+            self.net, self.module = net, None
+
+        def __call__(self, images: Tensor) -> Tensor:
+            assert not images.requires_grad
+            logits: Tensor = self.net(images)
+            return logits
+
+    run = ClassifierStudy(
+        Arsenal(2, queries=5), ladder=(0, 128), sweep=(4,), step_counts=(1, 2), examinations=[TransferMatrix(steps=1)]
+    )
+    others = [File(trained(real), "file"), NetVictim(trained(binary), "twin")]
+    found = run.run(NetVictim(trained(real)), others, *pictures(20))
+    assert [row.attack for row in found.rows if "transfer" in row.attack] == ["transfer from twin"]
+    assert found.twin_sensitivity is not None
+    assert found.examined[0].to_json()["targets"] == ["net", "file", "twin"]
+
+
+def test_a_failed_examination_costs_its_own_answer(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Examination):
+        def run(self, subject: Subject, others: Sequence[Victim]) -> None:
+            raise RuntimeError("no answer")
+
+    run = ClassifierStudy(
+        Arsenal(2, queries=5), ladder=(0, 128), sweep=(4,), step_counts=(1, 2), examinations=[Failing(), LossSlices()]
+    )
+    found = run.run(NetVictim(trained(real)), [], *pictures(20))
+    assert [answer.name for answer in found.examined] == ["loss_slices"]
+    assert "Failing is left out: no answer" in caplog.text
+
+
+def test_the_ladder_goes_to_where_every_image_can_be_grey() -> None:
+    arsenal = Arsenal(2, queries=5, norm="l2")
+    run = ClassifierStudy(arsenal, eps=128, ladder=(0, 64, 128), sweep=(128,), step_counts=(1, 2))
+    images, labels = pictures(20)
+    found = run.run(NetVictim(trained(real)), [], images, labels)
+    assert [255 * eps for eps, _ in found.ladder] == pytest.approx(
+        [0, 64, 128, 127.5 * images[0].numel() ** 0.5], rel=1e-6
+    )
+
+
 def test_a_binary_net_has_its_sweep() -> None:
     found = study(trained(binary), (trained(real),))
     assert found.facts.binary
@@ -274,10 +343,27 @@ def test_command_line_writes_one_report(tmp_path: Path) -> None:
         assert results["verdict"]["label"] == "attack too weak"
     assert ("surrogates.png" in written) is False  # of the artifact
 
-    attacked["trainer"]["inference_mode"] = True
-    (tmp_path / "attack.yaml").write_text(yaml.safe_dump(attacked))
+
+def refused(config: dict, verb: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    (folder / "refused.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(SystemExit):
-        main(["test", "--config", str(tmp_path / "attack.yaml")])
+        main([verb, "--config", str(folder / "refused.yaml")])
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_what_a_command_line_is_refused_for_fits_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, checkpoint = tiny_run(tmp_path)
+    victim = {"class_path": "CheckpointVictim", "init_args": {"path": str(checkpoint)}}
+    trainer = config["trainer"] | {"callbacks": [{"class_path": "RobustnessReport"}], "inference_mode": False}
+    task = {"class_path": "RobustnessTask", "init_args": {"victim": victim, "images": 6}}
+    good = {"trainer": trainer, "model": task, "data": config["data"]}
+    assert "bnn-tasks test" in refused(good, "predict", tmp_path, capsys)
+    assert "inference_mode: false" in refused(
+        good | {"trainer": trainer | {"inference_mode": True}}, "test", tmp_path, capsys
+    )
+    other = trainer | {"callbacks": [{"class_path": "AttackReport"}]}
+    line = refused(good | {"trainer": other}, "test", tmp_path, capsys)
+    assert "Expected the task AttackTask, but got RobustnessTask" in line
 
 
 def test_a_victim_in_train_mode_is_refused(tmp_path: Path) -> None:

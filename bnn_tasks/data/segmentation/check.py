@@ -144,7 +144,8 @@ def _read_all(
 
 def _check_splits(records: dict[str, list[SegmentationRecord]], report: SegmentationReport) -> None:
     check_overlap(records, report)
-    for label, name in enumerate(report.class_names):
+    # Where a mask could not be counted, a class that was not met may be in it.
+    for label, name in enumerate([] if report.errors else report.class_names):
         if not any(summary.pixels[label] for summary in report.splits.values()):
             report.warnings.append(f"class {name!r} has no pixel in any split; remove it, or add some")
         elif "train" in report.splits and not report.splits["train"].pixels[label]:

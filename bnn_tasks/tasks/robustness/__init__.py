@@ -6,6 +6,7 @@ from bnn_tasks.tasks.robustness.artifact import ArtifactModel
 from bnn_tasks.tasks.robustness.attack_task import AttackRow, AttackTask
 from bnn_tasks.tasks.robustness.corruption_task import CorruptionTask
 from bnn_tasks.tasks.robustness.detection_goals import (
+    Classification,
     ClassWise,
     Combined,
     Fabrication,
@@ -36,6 +37,7 @@ __all__ = [
     "AttackTask",
     "CheckpointVictim",
     "ClassWise",
+    "Classification",
     "ClassifierStudy",
     "Combined",
     "CorruptedImages",

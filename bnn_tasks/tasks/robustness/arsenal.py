@@ -22,7 +22,7 @@ from bnn_tasks.robustness.attacks.square import Square
 from bnn_tasks.robustness.dlr import DLRObjective
 from bnn_tasks.robustness.norms import get_norm
 from bnn_tasks.robustness.objective import MarginObjective
-from bnn_tasks.tasks.robustness.victims import Victim
+from bnn_tasks.tasks.robustness.victims import Victim, run_name
 
 SHARPNESS = (1.0, 3.0, 10.0, 30.0)  # k of tanh(k·x/σ): beyond both ends of where the best one was seen on toy nets
 AUTO_ATTACK_TARGETS = 9
@@ -113,7 +113,10 @@ class Arsenal:
             others: nets with gradients.
         """
         one = MIFGSM(self.steps, norm=self.norm)
-        attacks: list[Attack] = [Transfer(one, [other], other.path) for other in others]
+        names = [run_name(other.path) for other in others]
+        if len(set(names)) < len(names):
+            names = [other.path for other in others]
+        attacks: list[Attack] = [Transfer(one, [other], name) for other, name in zip(others, names, strict=True)]
         return attacks + ([Transfer(one, others, "all of them")] if len(others) > 1 else [])
 
     def all(self, classes: int, binary: bool, differentiable: bool, others: Sequence[Victim]) -> list[Attack]:

@@ -29,7 +29,7 @@ class FlippedWeight(WeightBinarizer):
     def __init__(self, inner: WeightBinarizer, weight: Tensor) -> None:
         super().__init__()
         with torch.no_grad():
-            self._bases = [Basis(basis.signs.clone(), basis.scale) for basis in inner.bases(weight.detach())]
+            self._bases = [Basis(_copy(basis.signs), basis.scale) for basis in inner.bases(weight.detach())]
         self.taken = [torch.zeros_like(basis.signs, dtype=torch.bool) for basis in self._bases]
         self.effective = self._sum()
 
@@ -48,7 +48,7 @@ class FlippedWeight(WeightBinarizer):
 
     def bases(self, weight: Tensor) -> list[Basis]:
         """The summands with their flips, whatever the latent weight."""
-        return [Basis(basis.signs.clone(), basis.scale) for basis in self._bases]
+        return [Basis(_copy(basis.signs), basis.scale) for basis in self._bases]
 
     def flip(self, basis: int, index: int) -> None:
         """Negate a bit; a second time, put it back.
@@ -72,6 +72,11 @@ class FlippedWeight(WeightBinarizer):
             (-2 * summand * gradient).masked_fill(taken, -torch.inf).detach()
             for summand, taken in zip(self._summands(), self.taken, strict=True)
         ]
+
+
+def _copy(signs: Tensor) -> Tensor:
+    """A copy whose order in memory is the artifact's, whatever the net's: indices count along it."""
+    return signs.clone(memory_format=torch.contiguous_format)
 
 
 @contextmanager
@@ -201,6 +206,17 @@ class ProgressiveBitSearch:
 def _loss(objective: Objective, images: Tensor) -> float:
     with torch.no_grad():
         return float(objective(images).mean())
+
+
+def check_exported(net: nn.Module, packed: PackedBits) -> None:
+    """Raise ValueError unless an artifact's 1-bit weights are those of a net.
+
+    Args:
+        net: in eval mode.
+        packed: the artifact.
+    """
+    with flippable(net) as weights:
+        _check_same(weights, packed)
 
 
 def _check_same(weights: dict[str, FlippedWeight], packed: PackedBits) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from bnn_tasks.robustness.attacks import Attack, Attacked, MembersAttacked
 from bnn_tasks.robustness.objective import Objective
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -62,7 +65,7 @@ class Chunks:
             raise ValueError(f"Expected `size` to be >= 1, but got {size}.")
         self.size = size
 
-    def run(self, count: int, function: Callable[[Tensor], Attacked]) -> Iterator[tuple[Tensor, Attacked]]:
+    def run(self, count: int, function: Callable[[Tensor], T]) -> Iterator[tuple[Tensor, T]]:
         """Call `function` with index after index; yield each with what it gave.
 
         Args:
@@ -82,6 +85,16 @@ class Chunks:
                 continue
             yield index, result
             start += len(index)
+
+    def outputs(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Logits of all images, (B, K), without a graph.
+
+        Args:
+            model: images -> logits.
+            images: (B, C, H, W) in [0, 1].
+        """
+        with torch.no_grad():
+            return torch.cat([logits for _, logits in self.run(len(images), lambda index: model(images[index]))])
 
     def attack(self, attack: Attack, objective: Objective, images: Tensor, eps: float, seed: int) -> Attacked:
         """Attack all images; with members where the attack has some.

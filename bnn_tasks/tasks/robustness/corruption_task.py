@@ -88,3 +88,16 @@ class CorruptionTask(EvaluationTask):
         values = {"clean": clean, "mpc": self.scores.mean_performance(), "rpc": self.scores.relative_performance()}
         values |= {name: sum(found) / len(found) for name, found in scores.items()}
         self.log_dict({f"test/{name}": value for name, value in values.items()})
+
+    def table(self) -> str:
+        """The figure by corruption and severity."""
+        scores = self.scores
+        assert scores is not None
+        lines = [f"{self.figure + ', severity':<20}" + "".join(f"{severity:>8}" for severity in SEVERITIES)]
+        for name, values in scores.scores.items():
+            lines.append(f"{name:<20}" + "".join(f"{value:>8.3f}" for value in values))
+        lines.append(f"{'mean':<20}" + "".join(f"{value:>8.3f}" for value in scores.by_severity()))
+        lines.append(f"clean {scores.clean:.3f}, mPC {scores.mean_performance():.3f}")
+        if scores.clean:
+            lines[-1] += f", rPC {scores.relative_performance():.1%}"
+        return "\n".join(lines)

@@ -11,6 +11,12 @@ from bnn_tasks.tasks.base import Task
 SMALLEST_EPS = 0.05  # in units of 1/255; less is a radius that was meant for images in [0, 1]
 
 
+def _wrong_verb(verb: str) -> ValueError:
+    return ValueError(
+        f"Expected the verb `test`, but got `{verb}`. Cure: bnn-tasks test; `splits` of the data names what is tested."
+    )
+
+
 def _no_optimizer(parameters: Any) -> Any:
     raise ValueError("Expected the verb `test`, but got `fit`: this task trains nothing. Cure: bnn-tasks test.")
 
@@ -43,9 +49,15 @@ class EvaluationTask(Task):
         Raises:
             ValueError: always.
         """
-        raise ValueError(
-            "Expected the verb `test`, but got `validate`. Cure: bnn-tasks test; `splits` names what is tested."
-        )
+        raise _wrong_verb("validate")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> None:
+        """Refuse.
+
+        Raises:
+            ValueError: always.
+        """
+        raise _wrong_verb("predict")
 
     def require_classes(self, path: str, classes: Sequence[str]) -> None:
         """Raise ValueError unless a file's classes are the data's.

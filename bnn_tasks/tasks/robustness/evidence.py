@@ -12,8 +12,6 @@ from bnn_tasks.tasks.robustness.arsenal import SHARPNESS, Arsenal, tanh_name
 from bnn_tasks.tasks.robustness.findings import Accuracy, late_gain
 from bnn_tasks.tasks.robustness.subject import Subject
 
-PROBED = 64  # images of the diagnostics that take several passes
-
 
 def facts_of(
     subject: Subject,
@@ -57,7 +55,7 @@ def facts_of(
         members = {name: subject.accuracy(broken).value for name, broken in swept.members.items()}
         sharpness = tuple((k, members.pop(tanh_name(k))) for k in SHARPNESS)
         blunt = min(members.values())
-    probed = torch.arange(min(PROBED, len(subject.x)))
+    probed = subject.probed
     return Facts(
         images=len(subject.images),
         classes=subject.classes,
@@ -86,5 +84,5 @@ def facts_of(
         ladder=tuple((step, point.value) for step, point in ladder),
         zero_gradients=zero_gradient_share(subject.objective.select(probed), subject.x[probed]) if white else None,
         saturated=saturated_share(subject.logits),
-        output_spread=output_spread(subject.victim, subject.images[:PROBED]),
+        output_spread=output_spread(subject.victim, subject.images[: len(probed)]),
     )

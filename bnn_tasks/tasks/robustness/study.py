@@ -1,5 +1,6 @@
 """Everything that is asked of one classifier under attack, in one order, and the verdict on it."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +17,13 @@ from bnn_tasks.robustness.verdict import judge
 from bnn_tasks.tasks.robustness.arsenal import Arsenal
 from bnn_tasks.tasks.robustness.chunks import Chunks
 from bnn_tasks.tasks.robustness.evaluation_task import SMALLEST_EPS
-from bnn_tasks.tasks.robustness.evidence import PROBED, facts_of
+from bnn_tasks.tasks.robustness.evidence import facts_of
 from bnn_tasks.tasks.robustness.examinations import Examination
-from bnn_tasks.tasks.robustness.findings import Accuracy, Example, Findings, Row, accuracy
+from bnn_tasks.tasks.robustness.findings import Accuracy, Examined, Example, Findings, Row, accuracy
 from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
+
+_log = logging.getLogger(__name__)
 
 LADDER = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # ε in units of 1/255: from tiny to total
 WORST = "all"  # the sweep's row of the worst case
@@ -44,8 +47,9 @@ class ClassifierStudy:
         arsenal: the attacks, with their budget.
         eps: of the table, > 0, in units of 1/255, whatever the norm. A binary net can look robust at small ε and be at 0 where
             a real one is too, so one large ε says nothing.
-        ladder: ε of the curve, rising, in the same units; those longer than any perturbation are left out. `judge` asks for one
-            from which every image can be made grey: 128 for L∞, for L2 127.5·√(C·H·W).
+        ladder: ε of the curve, rising, in the same units; those longer than any perturbation are left out. Where none reaches
+            the ε from which every image can be made grey, which `judge` asks for, it is added: 127.5 for L∞, 127.5·√(C·H·W)
+            for L2.
         sweep: ε of the heat map.
         step_counts: PGD's numbers of steps for the convergence curve, rising.
         chunk: images at a time, >= 1; halved where memory runs out.
@@ -95,10 +99,13 @@ class ClassifierStudy:
             ValueError: images outside [0, 1], or no image is right without an attack.
         """
         subject = Subject(victim, images, labels, self.chunks, self.seed)
+        for one in self.examinations:
+            one.check(subject)
         swept = self._swept(subject)
-        found = self._table(subject, others, swept)
+        attacks = self._attacks(subject, others)
+        found = self._table(subject, attacks, swept)
         lost = torch.stack([one.broken for one in found.values()]).any(0)
-        ladder = self._ladder(subject, others, lost, swept)
+        ladder = self._ladder(subject, attacks, lost, swept)
         surrogates = {eps: _members(subject, one) for eps, one in swept.items()}
         convergence = self._convergence(subject)
         facts = facts_of(
@@ -119,7 +126,7 @@ class ClassifierStudy:
             facts=facts,
             verdict=judge(facts),
             examples=_examples(subject, found),
-            examined=[answer for one in self.examinations if (answer := one.run(subject, others)) is not None],
+            examined=self._examine(subject, others),
         )
 
     def _swept(self, subject: Subject) -> dict[float, MembersAttacked]:
@@ -134,27 +141,26 @@ class ClassifierStudy:
         return found
 
     def _table(
-        self, subject: Subject, others: Sequence[Victim], swept: dict[float, MembersAttacked]
+        self, subject: Subject, attacks: Sequence[Attack], swept: dict[float, MembersAttacked]
     ) -> dict[str, Attacked]:
         """Every attack at ε, the sweep once."""
         found: dict[str, Attacked] = {}
-        for attack in self._attacks(subject, others):
+        for attack in attacks:
             known = attack is self.arsenal.sweep and self.eps in swept
             found[attack.name] = swept[self.eps] if known else subject.attack(attack, self.eps)
         return found
 
     def _attacks(self, subject: Subject, others: Sequence[Victim]) -> list[Attack]:
-        return self.arsenal.all(subject.classes, subject.binary, subject.victim.differentiable, others)
+        sources = [other for other in others if other.differentiable]
+        return self.arsenal.all(subject.classes, subject.binary, subject.victim.differentiable, sources)
 
     def _ladder(
-        self, subject: Subject, others: Sequence[Victim], lost_at_eps: Tensor, swept: dict[float, MembersAttacked]
+        self, subject: Subject, attacks: Sequence[Attack], lost_at_eps: Tensor, swept: dict[float, MembersAttacked]
     ) -> list[tuple[float, Accuracy]]:
         """(ε, worst case) for rising ε, of the table's attacks at every one; none is run twice on an image."""
-        attacks = self._attacks(subject, others)
         known = {eps: one.broken for eps, one in swept.items() if eps != self.eps} | {self.eps: lost_at_eps}
-        largest = get_norm(self.arsenal.norm).largest(subject.images)
         lost, points = torch.zeros_like(lost_at_eps), []
-        for eps in (step for step in self.ladder if step <= largest):
+        for eps in self._rungs(subject):
             for smaller, broken in known.items():
                 if smaller <= eps:
                     lost |= broken
@@ -164,6 +170,25 @@ class ClassifierStudy:
                 lost[alive] |= subject.attack_some(WorstCase(left), eps, alive).broken
             points.append((eps, subject.accuracy(lost)))
         return points
+
+    def _rungs(self, subject: Subject) -> list[float]:
+        norm = get_norm(self.arsenal.norm)
+        rungs = [eps for eps in self.ladder if eps <= norm.largest(subject.images)]
+        total = norm.total(subject.images)
+        return rungs if rungs and rungs[-1] >= total else [*rungs, total]
+
+    def _examine(self, subject: Subject, others: Sequence[Victim]) -> list[Examined]:
+        """The answers there are; a question that fails costs its own answer, not the attacks'."""
+        answers = []
+        for one in self.examinations:
+            try:
+                answer = one.run(subject, others)
+            except (ValueError, RuntimeError, OSError) as error:
+                _log.error("%s is left out: %s", type(one).__name__, error)
+                continue
+            if answer is not None:
+                answers.append(answer)
+        return answers
 
     def _separate(self, subject: Subject, surrogates: dict[float, dict[str, float]]) -> list[tuple[float, float]]:
         """(ε, accuracy) of PGD with the net's own gradient, at every ε of the sweep by itself."""
@@ -186,7 +211,8 @@ class ClassifierStudy:
 
         Nets that are lost after a step would otherwise be shown smaller perturbations than those that hold out.
         """
-        clean, labels = subject.x[:PROBED], subject.y[:PROBED]
+        probed = subject.probed
+        clean, labels = subject.x[probed], subject.y[probed]
 
         def depth(victim: Victim) -> Sensitivity | None:
             if victim.module is None:
@@ -196,7 +222,8 @@ class ClassifierStudy:
             made = subject.chunks.attack(attack, objective, clean, self.eps, self.seed).images
             return sensitivity(victim.module, clean, made, torch.Generator().manual_seed(self.seed))
 
-        return depth(subject.victim), depth(others[0]) if others else None
+        twin = next((other for other in others if other.module is not None), None)
+        return depth(subject.victim), None if twin is None else depth(twin)
 
     def _threat(self, others: Sequence[Victim], count: int) -> dict[str, Any]:
         """What was done, for whoever wants to do it again."""

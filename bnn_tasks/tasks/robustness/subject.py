@@ -16,6 +16,8 @@ from bnn_tasks.tasks.robustness.victims import Victim
 
 _log = logging.getLogger(__name__)
 
+PROBED = 64  # images of the diagnostics that take several passes
+
 
 class Subject:
     """Attacks run on the images that are right without one; shares are of all images.
@@ -42,8 +44,7 @@ class Subject:
     def __init__(self, victim: Victim, images: Tensor, labels: Tensor, chunks: Chunks, seed: int) -> None:
         check_images(images)
         self.victim, self.images, self.labels, self.chunks, self.seed = victim, images, labels, chunks, seed
-        with torch.no_grad():
-            self.logits = torch.cat([victim(part) for part in images.split(chunks.size)]).float()
+        self.logits = chunks.outputs(victim, images).float()
         self.right = self.logits.argmax(1) == labels
         if not bool(self.right.any()):
             raise ValueError(
@@ -54,6 +55,11 @@ class Subject:
         self.objective = CrossEntropyObjective(victim, self.y)
         layers = [] if victim.module is None else list(victim.module.modules())
         self.binary = any(isinstance(layer, BinaryConv2d | BinaryLinear) for layer in layers)
+
+    @property
+    def probed(self) -> Tensor:
+        """(b,) int64, the first places in ``x``: what diagnostics of several passes look at, no more than fit at once."""
+        return torch.arange(min(PROBED, self.chunks.size, len(self.x)))
 
     @property
     def classes(self) -> int:
@@ -108,6 +114,5 @@ class Subject:
             model: images -> logits.
             images: (n, C, H, W), some form of the study's.
         """
-        with torch.no_grad():
-            found = torch.cat([model(part).argmax(1) for part in images.split(self.chunks.size)])
+        found = self.chunks.outputs(model, images).argmax(1)
         return float((found == self.labels).float().mean())

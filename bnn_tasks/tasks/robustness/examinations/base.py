@@ -1,6 +1,5 @@
 """One question about a victim beyond the attacks of a study."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from bnn_tasks.tasks.robustness.findings import Examined
@@ -8,10 +7,16 @@ from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
 
 
-class Examination(ABC):
-    """A question, with its settings."""
+class Examination:
+    """Base class: a question, with its settings."""
 
-    @abstractmethod
+    def check(self, subject: Subject) -> None:
+        """Raise ValueError where the question cannot be asked of a victim: before the attacks, which take their time.
+
+        Args:
+            subject: the victim, with the images of the study.
+        """
+
     def run(self, subject: Subject, others: Sequence[Victim]) -> Examined | None:
         """Answer it.
 
@@ -22,3 +27,4 @@ class Examination(ABC):
         Returns:
             The answer; None where the victim has none, an artifact no gradient for instance.
         """
+        raise NotImplementedError

@@ -56,12 +56,12 @@ class CorruptedImages(Examination):
         self.corruptions = chosen_corruptions(corruptions)
         corruption_library()  # missing, it is better met now than after the attacks
 
-    def run(self, subject: Subject, others: Sequence[Victim]) -> Corruptions:
-        """See `Examination`.
+    def check(self, subject: Subject) -> None:
+        """Refuse images that are too small."""
+        Corruption(self.corruptions[0], SEVERITIES[0], subject.seed)(subject.images[:1])
 
-        Raises:
-            ValueError: the images are too small for it.
-        """
+    def run(self, subject: Subject, others: Sequence[Victim]) -> Corruptions:
+        """See `Examination`."""
         scores = {
             name: [
                 subject.share_right(subject.victim, Corruption(name, severity, subject.seed)(subject.images))

@@ -10,7 +10,7 @@ import torch
 from bnn_tasks.robustness.objective import CrossEntropyObjective
 from bnn_tasks.tasks.robustness.artifact import ArtifactModel
 from bnn_tasks.tasks.robustness.bit_flips import FlipPoint, PackedBits, flip_curve
-from bnn_tasks.tasks.robustness.bit_search import ProgressiveBitSearch
+from bnn_tasks.tasks.robustness.bit_search import ProgressiveBitSearch, check_exported
 from bnn_tasks.tasks.robustness.examinations.base import Examination
 from bnn_tasks.tasks.robustness.findings import Examined
 from bnn_tasks.tasks.robustness.subject import Subject
@@ -71,12 +71,19 @@ class FlippedBits(Examination):
             )
         self.random, self.searched, self.sample = list(random), list(searched), sample
 
-    def run(self, subject: Subject, others: Sequence[Victim]) -> FlipCurves:
-        """See `Examination`.
+    def check(self, subject: Subject) -> None:
+        """Refuse an artifact that is not the victim's."""
+        classes = list(ArtifactModel(self.packed.path).classes)
+        if classes and classes != subject.victim.classes:
+            raise ValueError(
+                f"{self.packed.path}: Expected the artifact of {subject.victim.path!r}, of classes {subject.victim.classes}, "
+                f"but it has {classes}. Cure: export that net."
+            )
+        if subject.victim.module is not None:
+            check_exported(subject.victim.module, self.packed)
 
-        Raises:
-            ValueError: the file holds other weights than the victim.
-        """
+    def run(self, subject: Subject, others: Sequence[Victim]) -> FlipCurves:
+        """See `Examination`."""
 
         def score(model: ArtifactModel) -> float:
             return subject.share_right(model, subject.images)
