@@ -72,6 +72,14 @@ def test_classes_without_pixels_are_named(tmp_path):
     assert report.errors == []
 
 
+def test_classes_are_not_missed_where_masks_could_not_be_counted(tmp_path):
+    write_folder(tmp_path, top=2)
+    write_mask(tmp_path / "masks" / "train" / "a.png", np.full(SIZE, 9))
+    report = check(tmp_path, classes=["sky", "road", "car", "bus"])
+    assert "9" in report.errors[0]
+    assert not any("no pixel" in message for message in report.warnings)
+
+
 def test_a_missing_split_is_an_error_but_test(tmp_path):
     write_folder(tmp_path, splits=(("train", "ab"),))
     report = check(tmp_path)

@@ -158,8 +158,7 @@ def _summary(records: list[Record], num_classes: int) -> SplitSummary:
 def _check_splits(records: dict[str, list[Record]], report: Report) -> None:
     check_overlap(records, report)
     learnt = learnt_labels(records["train"])
-    # Where an annotation could not be read, a class that was not met may be in it.
-    for label, name in enumerate([] if report.errors else report.class_names):
+    for label, name in enumerate(report.class_names):
         if not any(summary.objects[label] for summary in report.splits.values()):
             report.warnings.append(f"class {name!r} has no objects in any split; remove it, or add some")
         elif "train" in report.splits and not report.splits["train"].objects[label]:
