@@ -1,8 +1,9 @@
 """Write the segmentation configs, each as a binary net and its real twin: python scripts/make_segmentation_configs.py."""
 
 import argparse
+import re
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from config_text import BF16, EMA, config_text
@@ -46,6 +47,16 @@ class Data:
         group = "class_path: GroupStage\n  init_args: {branches: 5, dilations: [1, 2, 3, 4, 5]}"
         kinds = ["class_path: BlockStage"] * (4 - self.branched) + [group] * self.branched
         return textwrap.indent("\n".join("- " + kind for kind in kinds), " " * 14)
+
+    def going_on(self, run: str, epochs: int) -> "Data":
+        """The same for a run that begins where another ended.
+
+        Args:
+            run: the other's name.
+            epochs: of this one.
+        """
+        trainer = re.sub("max_epochs: [0-9]+", f"max_epochs: {epochs}", self.trainer)
+        return replace(self, trainer=trainer, callbacks=START.format(run=run) + self.callbacks)
 
 
 DATA = {
@@ -221,6 +232,9 @@ class Kind:
         paths: whether the blocks' paths have filters of their own.
         data: which sets have it; empty for all.
         models: which models have it; empty for all.
+        dice: whether Dice is added to the cross-entropy.
+        start: the kind whose run this one goes on from, with `epochs` and `rate` of its own.
+        teacher: the kind whose run is imitated.
     """
 
     block: str
@@ -230,6 +244,11 @@ class Kind:
     paths: bool = False
     data: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    dice: bool = False
+    start: str = ""
+    epochs: int = 0
+    rate: str = ""
+    teacher: str = ""
 
 
 KINDS = {
@@ -239,6 +258,29 @@ KINDS = {
         "BiRealBlock", "BiRealUnit", "", ", Bi-Real's blocks", data=("camvid",), models=("skip_r18",)
     ),
     "real": Kind("RealBlock", "RealUnit", "{class_path: RealUnit}"),
+    "dice_real": Kind(
+        "RealBlock",
+        "RealUnit",
+        "",
+        ", ten more epochs with Dice after the run of camvid_skip_r18_real",
+        data=("camvid",),
+        models=("skip_r18",),
+        dice=True,
+        start="real",
+        epochs=10,
+        rate="5.0e-4",
+    ),
+    "distilled_binary": Kind(
+        "LocalBlock",
+        "LocalUnit",
+        "",
+        ", distilled from the run of camvid_skip_r18_dice_real",
+        paths=True,
+        data=("camvid",),
+        models=("skip_r18",),
+        dice=True,
+        teacher="dice_real",
+    ),
 }
 
 BODY = """      class_path: Segmenter
@@ -252,7 +294,21 @@ BODY = """      class_path: Segmenter
             stem_kernel: 3   # keeps the real stem at 1 % of the multiplications
             out_indices: {maps}{backbone}
         decoder:
-          {decoder}{activation}"""
+          {decoder}{activation}{losses}{auxiliary}"""
+DICE = """
+        losses:
+          - class_path: CrossEntropyLoss
+          - class_path: DiceLoss"""
+AUXILIARY = """
+    auxiliary:
+      - class_path: SegmentationDistillation
+        init_args:
+          teacher: {{class_path: SegmenterTeacher, init_args: {{path: runs/{run}/checkpoints/last.ckpt}}}}
+          terms:
+            - class_path: PixelWiseImitation"""
+START = """
+    - class_path: ModelWeights
+      init_args: {{path: runs/{run}/checkpoints/last.ckpt}}"""
 RELU = "\n            activation: {class_path: torch.nn.ReLU}   # before the classifier"
 
 
@@ -265,7 +321,7 @@ def configs() -> dict[str, str]:
             for suffix, kind in KINDS.items():
                 if (kind.data and data_name not in kind.data) or (kind.models and model_name not in kind.models):
                     continue
-                name, real = f"{data_name}_{model_name}_{suffix}", suffix == "real"
+                family, real = f"{data_name}_{model_name}", suffix.endswith("real")
                 layers = model.real_layers if kind.paths else model.real_layers.replace(f", {PATHS} and", " and")
                 said = f"binary backbone and decoder (real: stem, {layers})"
                 if real:
@@ -280,10 +336,13 @@ def configs() -> dict[str, str]:
                         c=data.channels, bpac=data.bpac, unit=kind.unit, join=kind.join, rates=data.rates
                     ),
                     activation=RELU if real else "",
+                    losses=DICE if kind.dice else "",
+                    auxiliary=AUXILIARY.format(run=f"{family}_{kind.teacher}") if kind.teacher else "",
                 )
                 title = f"{data.title}, {model.title}{kind.title}: {said}."
-                rate = data.real_rate if real else data.rate
-                texts[name] = config_text("segmentation", name, title, data, "SegmentationTask", "validate", body, rate)
+                rate, name = kind.rate or (data.real_rate if real else data.rate), f"{family}_{suffix}"
+                used = data.going_on(f"{family}_{kind.start}", kind.epochs) if kind.start else data
+                texts[name] = config_text("segmentation", name, title, used, "SegmentationTask", "validate", body, rate)
     return texts
 
 

@@ -1,6 +1,7 @@
 """Every config of the project parses and fits a batch, on a tiny generated set of its own format."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,20 @@ def fewest_steps(value: Any) -> None:
         fewest_steps(part)
 
 
+def run_what_it_goes_on_from(config: dict[str, Any]) -> None:
+    """Fit a batch of each run whose checkpoint a config names: a start, a teacher."""
+    for name in sorted(set(re.findall(r"runs/(\w+)/checkpoints/last.ckpt", yaml.safe_dump(config)))):
+        (path,) = (one for one in CONFIGS if one.stem == name)
+        earlier = yaml.safe_load(path.read_text())
+        shrink(earlier["model"])
+        earlier["data"] = config["data"]
+        earlier["trainer"] |= {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 0, "accelerator": "cpu"}
+        earlier["trainer"] |= {"devices": 1, "enable_progress_bar": False, "precision": "32-true"}
+        earlier["trainer"]["callbacks"] = [{"class_path": "LastCheckpoint"}]
+        Path("earlier.yaml").write_text(yaml.safe_dump(earlier))
+        main(["fit", "--config", "earlier.yaml"])
+
+
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path not in ATTACKS], ids=lambda p: p.stem)
 def test_config_fits_a_batch(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -190,6 +205,7 @@ def test_config_fits_a_batch(path: Path, tmp_path: Path, monkeypatch: pytest.Mon
     size = {"sizes": [side]} if "sizes" in arguments else {"size": side}
     arguments |= {"root": str(tmp_path / "set"), **size, "batch_size": 2, "num_workers": 0}
     shrink(config["model"])
+    run_what_it_goes_on_from(config)
     if config["model"]["init_args"].get("teacher") == {"class_path": "EfficientNetLite0Teacher"}:
         distil_without_package(config)
     if config["model"]["init_args"].get("compile"):
