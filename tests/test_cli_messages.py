@@ -58,3 +58,9 @@ def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
     write_json(tmp_path / "results.json", {})
     assert (tmp_path / "results.json").stat().st_mode == (tmp_path / "usual").stat().st_mode
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "usual"]
+
+
+def test_a_folder_behind_window_is_no_overlap(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "net.safetensors", "--window", "pictures", "--out", "out"])
+    assert "'pictures' is no overlap; with the usual one, write --window last" in capsys.readouterr().err
