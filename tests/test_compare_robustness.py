@@ -30,6 +30,7 @@ def report(name: str, **changes: Any) -> dict[str, Any]:
         "clean": {"value": 0.9, "low": 0.86, "high": 0.93},
         "ladder": [point(0.9, 0), point(0.6, 1), point(0.125, 8)],
         "surrogates": [],
+        "sensitivity": None,
         "verdict": {"label": "trustworthy"},
     }
     return content | changes
@@ -51,6 +52,16 @@ def test_a_row_a_net_and_a_row_a_sweep(tmp_path: Path) -> None:
     assert lines[3].startswith("| react | 90.0%")
     assert lines[-1] == "| react | 70.0% → 45.0% |"
     assert len(robustness_table([real]).splitlines()) == 3
+
+
+def test_noise_is_shown_at_five_depths(tmp_path: Path) -> None:
+    layers = [{"name": str(k), "adversarial": k / 10, "random": k / 100} for k in range(9)]
+    net = write(tmp_path / "a", report("net", sensitivity={"amplification": layers, "flips": []}))
+    lines = robustness_table([net]).splitlines()
+    assert lines[-3] == "| D_l, attack (noise), at depth | 0% | 25% | 50% | 75% | 100% |"
+    assert lines[-1].startswith(
+        "| net | 0.000 (0.000) | 0.200 (0.020) | 0.400 (0.040) | 0.600 (0.060) | 0.800 (0.080) |"
+    )
 
 
 def test_reports_of_another_sweep_are_refused(tmp_path: Path) -> None:

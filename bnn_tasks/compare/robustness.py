@@ -1,4 +1,4 @@
-"""Several nets under the same attacks: worst case by ε, and what the sweep of surrogates takes off, from their reports."""
+"""Several nets under the same attacks: worst case by ε, what the sweep of surrogates takes off, noise by depth."""
 
 import json
 import os
@@ -8,9 +8,13 @@ from typing import Any
 
 from bnn_tasks.tasks.robustness.victims import run_name
 
+Named = Sequence[tuple[str, dict[str, Any]]]  # what a victim is called, and its report
+
+DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of a net's layers
+
 
 def robustness_table(paths: Sequence[str | os.PathLike[str]]) -> str:
-    """A Markdown table, a net a row, and one of the sweep for those that have surrogates.
+    """Markdown tables, a net a row: the worst case by ε; what the sweep takes off nets with surrogates; noise by depth.
 
     Args:
         paths: ``results.json`` of `RobustnessReport`, or the folders that they are in; at least one.
@@ -22,25 +26,43 @@ def robustness_table(paths: Sequence[str | os.PathLike[str]]) -> str:
         raise ValueError("Expected at least one report, but got none.")
     reports = [_read(Path(path)) for path in paths]
     _check_same(paths, [_settings(report) for report in reports])
-    names = [run_name(report["victim"]) for report in reports]
-    ladder = [point["eps_255"] for point in reports[0]["ladder"] if point["eps_255"] > 0]
-    lines = [f"| worst case at ε·255 = | clean | {' | '.join(f'{eps:g}' for eps in ladder)} | verdict |"]
-    lines.append("|---" * (len(ladder) + 3) + "|")
-    for name, report in zip(names, reports, strict=True):
+    named = [(run_name(report["victim"]), report) for report in reports]
+    swept = [(path, report["surrogates"]) for path, report in zip(paths, reports, strict=True) if report["surrogates"]]
+    _check_same([path for path, _ in swept], [{"sweep": [found["eps_255"] for found in rows]} for _, rows in swept])
+    return "\n\n".join(table for table in (_ladders(named), _sweeps(named), _amplification(named)) if table)
+
+
+def _ladders(named: Named) -> str:
+    ladder = [point["eps_255"] for point in named[0][1]["ladder"] if point["eps_255"] > 0]
+    rows = []
+    for name, report in named:
         points = [_share(point) for point in report["ladder"] if point["eps_255"] > 0]
-        cells = [name, _share(report["clean"]), *points, report["verdict"]["label"]]
-        lines.append(f"| {' | '.join(cells)} |")
-    sweeps = [(path, report["surrogates"]) for path, report in zip(paths, reports, strict=True) if report["surrogates"]]
-    _check_same([path for path, _ in sweeps], [{"sweep": [found["eps_255"] for found in rows]} for _, rows in sweeps])
-    swept = [(name, report["surrogates"]) for name, report in zip(names, reports, strict=True) if report["surrogates"]]
-    if swept:
-        eps = [found["eps_255"] for found in swept[0][1]]
-        lines += ["", f"| PGD, own gradient → all surrogates | {' | '.join(f'{step:g}' for step in eps)} |"]
-        lines.append("|---" * (len(eps) + 1) + "|")
-        for name, rows in swept:
-            cells = [f"{found['own']:.1%} → {found['all']:.1%}" for found in rows]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([name, _share(report["clean"]), *points, report["verdict"]["label"]])
+    return _markdown(["worst case at ε·255 =", "clean", *(f"{eps:g}" for eps in ladder), "verdict"], rows)
+
+
+def _sweeps(named: Named) -> str:
+    swept = [(name, report["surrogates"]) for name, report in named if report["surrogates"]]
+    if not swept:
+        return ""
+    eps = [f"{found['eps_255']:g}" for found in swept[0][1]]
+    rows = [[name, *(f"{found['own']:.1%} → {found['all']:.1%}" for found in rows)] for name, rows in swept]
+    return _markdown(["PGD, own gradient → all surrogates", *eps], rows)
+
+
+def _amplification(named: Named) -> str:
+    rows = []
+    for name, report in named:
+        if report["sensitivity"] is None:
+            continue
+        layers = report["sensitivity"]["amplification"]
+        shown = [layers[round(share * (len(layers) - 1))] for share in DEPTHS]
+        rows.append([name, *(f"{layer['adversarial']:.3f} ({layer['random']:.3f})" for layer in shown)])
+    return _markdown(["D_l, attack (noise), at depth", *(f"{share:.0%}" for share in DEPTHS)], rows) if rows else ""
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -53,7 +75,7 @@ def _read(path: Path) -> dict[str, Any]:
         )
     try:
         content: dict[str, Any] = json.loads(file.read_text())
-        if not {"victim", "threat", "clean", "ladder", "surrogates", "verdict"} <= content.keys():
+        if not {"victim", "threat", "clean", "ladder", "surrogates", "sensitivity", "verdict"} <= content.keys():
             raise KeyError
     except (KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"Expected {str(file)!r} to be a report of RobustnessReport, but it is none.") from error

@@ -286,7 +286,9 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="a target an image"):
         DetectionObjective(net, [], whole(images), Combined())
     with pytest.raises(TypeError, match="DetectionObjective"):
-        GoalAttack(PGD(1), Combined())(CrossEntropyObjective(net.eval(), torch.zeros(1, dtype=torch.int64)), images, EPS, seeded())
+        GoalAttack(PGD(1), Combined())(
+            CrossEntropyObjective(net.eval(), torch.zeros(1, dtype=torch.int64)), images, EPS, seeded()
+        )
     with pytest.raises(TypeError, match="RetinaNet, SSD or FasterRCNN, but got Detector"):
         background_loss(Detector(), {})
     with pytest.raises(ValueError, match="`offset` to be >= 1"):
