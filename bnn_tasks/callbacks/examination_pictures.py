@@ -36,12 +36,16 @@ def _transfer(found: TransferTable, path: Path) -> None:
 
 @draw_examined.register
 def _slices(found: Slices, path: Path) -> None:
-    figure = new_figure(3.2 * len(found.losses), 3.4)
+    figure = new_figure(1 + 3.2 * len(found.losses), 3.4)
     reach = 255 * float(found.offsets[-1])
-    for axes, loss in zip(figure.subplots(1, len(found.losses), squeeze=False)[0], found.losses):
-        image = axes.imshow(loss.T.numpy(), origin="lower", extent=(-reach, reach, -reach, reach), cmap="magma")
+    panels = figure.subplots(1, len(found.losses), squeeze=False, sharey=True)[0]
+    panels[0].set_ylabel("random signs · 255")
+    for axes, loss in zip(panels, found.losses):
+        image = axes.imshow(
+            loss.T.numpy(), origin="lower", extent=(-reach, reach, -reach, reach), cmap="magma", aspect="auto"
+        )
         axes.contour(loss.T.numpy(), 8, extent=(-reach, reach, -reach, reach), colors="white", linewidths=0.5)
-        axes.set(xlabel="sign of the gradient · 255", ylabel="random signs · 255")
+        axes.set_xlabel("sign of the gradient · 255")
         figure.colorbar(image, ax=axes, shrink=0.7)
     figure.suptitle("cross-entropy around images", fontsize=10)
     figure.savefig(path)

@@ -258,11 +258,12 @@ def _rows(subject: Subject, found: dict[str, Attacked]) -> list[Row]:
 
 
 def _examples(subject: Subject, found: dict[str, Attacked]) -> list[Example]:
-    """Images that the attack of most losses lost."""
+    """Images that the attack of most losses lost, evenly spread: sets lie class by class."""
     best = max(found.values(), key=lambda one: int(one.broken.sum()))
-    index = best.broken.nonzero()[:EXAMPLES, 0]
-    if not len(index):
+    lost = best.broken.nonzero()[:, 0]
+    if not len(lost):
         return []
+    index = lost[torch.linspace(0, len(lost) - 1, min(EXAMPLES, len(lost))).round().long()]
     with torch.no_grad():
         after = subject.victim(best.images[index]).argmax(1)
     return [
