@@ -104,10 +104,11 @@ class ClassifierStudy:
         swept = self._swept(subject)
         attacks = self._attacks(subject, others)
         found = self._table(subject, attacks, swept)
-        lost = torch.stack([one.broken for one in found.values()]).any(0)
+        longer = self._longer(subject)
+        lost = torch.stack([one.broken for one in (*found.values(), *longer.values())]).any(0)
         ladder = self._ladder(subject, attacks, lost, swept)
         surrogates = {eps: _members(subject, one) for eps, one in swept.items()}
-        convergence = self._convergence(subject)
+        convergence = [(count, subject.accuracy(one.broken).value) for count, one in longer.items()]
         facts = facts_of(
             subject, found, self.arsenal, self.eps, ladder, convergence, self._separate(subject, surrogates)
         )
@@ -197,14 +198,11 @@ class ClassifierStudy:
         attack = self.arsenal.pgd(self.arsenal.steps)
         return [(eps, subject.accuracy(subject.attack(attack, eps).broken).value) for eps in self.sweep]
 
-    def _convergence(self, subject: Subject) -> list[tuple[int, float]]:
-        """(steps, accuracy) of PGD at ε, each on all images."""
+    def _longer(self, subject: Subject) -> dict[int, Attacked]:
+        """Steps -> PGD at ε, each on all images."""
         if not subject.victim.differentiable:
-            return []
-        return [
-            (count, subject.accuracy(subject.attack(self.arsenal.pgd(count), self.eps).broken).value)
-            for count in self.step_counts
-        ]
+            return {}
+        return {count: subject.attack(self.arsenal.pgd(count), self.eps) for count in self.step_counts}
 
     def _sensitivity(self, subject: Subject, others: Sequence[Victim]) -> tuple[Sensitivity | None, Sensitivity | None]:
         """Of the victim and of the first other net, each on what PGD makes through itself, climbed to its last step.
