@@ -9,9 +9,19 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
-from bnn_tasks.runtime.resize import Placement, Resize, Size, Window
+from bnn_tasks.runtime.resize import Placement, Resize, Size, Window, covered_pixels
 
-__all__ = ["ImageError", "Placement", "Resize", "Size", "Window", "image_size", "read_image", "to_channels"]
+__all__ = [
+    "ImageError",
+    "Placement",
+    "Resize",
+    "Size",
+    "Window",
+    "covered_pixels",
+    "image_size",
+    "read_image",
+    "to_channels",
+]
 
 MAX_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS: where Pillow itself turns its warning into an error
 

@@ -3,8 +3,7 @@
 import numpy as np
 
 from bnn_tasks.data.segmentation.batch import VOID
-from bnn_tasks.runtime.images import Placement, Size
-from bnn_tasks.runtime.resize import covered_pixels
+from bnn_tasks.runtime.images import Placement, Size, covered_pixels
 
 
 def draw_mask(mask: np.ndarray, placement: Placement, size: Size) -> np.ndarray:

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from bnn_tasks.robustness.attacks.base import Attack, Attacked
 from bnn_tasks.robustness.objective import Objective
-from bnn_tasks.runtime.images import Placement
-from bnn_tasks.runtime.resize import covered_pixels
+from bnn_tasks.runtime.images import Placement, covered_pixels
 from bnn_tasks.tasks.robustness.chunks import join, out_of_memory
 
 _log = logging.getLogger(__name__)
