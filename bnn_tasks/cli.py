@@ -252,10 +252,9 @@ def errors_in_a_line(program: str) -> Iterator[None]:
         print(f"{program} needs {error.name!r}. Cure: pip install 'bnn-tasks[train]'.", file=sys.stderr)
         sys.exit(2)
     except (ValueError, TypeError, OSError) as error:
-        mistake = isinstance(error, TypeError) and not str(error).startswith(
-            "Expected "
-        )  # not of ours: a fault of the code
-        if mistake or os.environ.get("BNN_TASKS_TRACEBACK"):
+        # A TypeError in other words than ours is a fault of the code.
+        fault = isinstance(error, TypeError) and not str(error).startswith("Expected ")
+        if fault or os.environ.get("BNN_TASKS_TRACEBACK"):
             raise
         print(f"{program}: {_reason(error)}", file=sys.stderr)
         sys.exit(2)

@@ -134,12 +134,12 @@ class ClassifierStudy:
         """ε -> the sweep of surrogates, on all images."""
         if not (subject.binary and subject.victim.differentiable):
             return {}
-        return {eps: self._sweep(subject, eps) for eps in self.sweep}
-
-    def _sweep(self, subject: Subject, eps: float) -> MembersAttacked:
-        found = subject.attack(self.arsenal.sweep, eps)
-        assert isinstance(found, MembersAttacked)
-        return found
+        swept = {}
+        for eps in self.sweep:
+            found = subject.attack(self.arsenal.sweep, eps)
+            assert isinstance(found, MembersAttacked)
+            swept[eps] = found
+        return swept
 
     def _table(
         self, subject: Subject, attacks: Sequence[Attack], swept: dict[float, MembersAttacked]
