@@ -164,6 +164,8 @@ STUDIES = [path for path in ATTACKS if path.stem.startswith("cifar10")]
 EXAMINED = {
     "TransferMatrix": {"steps": 1},
     "LossSlices": {"points": 3, "images": 1},
+    "GradientCosines": {"radii": [1]},
+    "SpectralNorms": {"view": {"class_path": "LatentWeights"}},
 }
 
 

@@ -7,7 +7,14 @@ import numpy as np
 
 from bnn_tasks.callbacks.canvas import draw_shares, new_figure
 from bnn_tasks.callbacks.corruption_bars import draw_corruptions
-from bnn_tasks.tasks.robustness.examinations import Corruptions, FlipCurves, Slices, TransferTable
+from bnn_tasks.tasks.robustness.examinations import (
+    Corruptions,
+    Cosines,
+    FlipCurves,
+    LayerNorms,
+    Slices,
+    TransferTable,
+)
 from bnn_tasks.tasks.robustness.findings import Examined
 from bnn_tasks.tasks.robustness.victims import run_name
 
@@ -65,5 +72,34 @@ def _flips(found: FlipCurves, path: Path) -> None:
             axes.plot([point.flipped for point in points], [point.score for point in points], "o-", label=name)
     axes.set_xscale("symlog", linthresh=1)
     axes.set(xlabel="flipped 1-bit weights of the file", ylabel="accuracy", ylim=(0, 1), xlim=(0, None))
+    axes.legend(fontsize=8)
+    figure.savefig(path)
+
+
+@draw_examined.register
+def _norms(found: LayerNorms, path: Path) -> None:
+    figure = new_figure(6, 3.8)
+    axes = figure.subplots()
+    for net, norms in found.norms.items():
+        depth = np.linspace(0, 1, len(norms))
+        axes.plot(depth, list(norms.values()), "o-", markersize=3, label=run_name(net))
+    axes.axhline(1, color="grey", linestyle=":")
+    axes.set_yscale("log")
+    axes.set(xlabel="depth", ylabel=f"largest singular value, {found.view}")
+    axes.legend(fontsize=8)
+    figure.savefig(path)
+
+
+@draw_examined.register
+def _cosines(found: Cosines, path: Path) -> None:
+    figure = new_figure(5.5, 3.8)
+    axes = figure.subplots()
+    radii = [255 * radius for radius in found.radii]
+    for net, means in found.means.items():
+        axes.plot(radii, means, "o-", label=run_name(net))
+    axes.axhline(0, color="grey", linestyle=":")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(radii, [f"{radius:g}" for radius in radii])
+    axes.set(xlabel="size of random noise · 255", ylabel="cosine to the gradient without it", ylim=(-0.1, 1))
     axes.legend(fontsize=8)
     figure.savefig(path)

@@ -31,8 +31,8 @@ class RobustnessReport(TestReport[RobustnessTask]):
     ``results.json`` holds every figure, the facts behind the verdict and the settings; ``report.txt`` the table. Pictures:
     ``ladder.png`` (accuracy against ε), ``attacks.png`` (each attack at the study's ε), ``surrogates.png`` (surrogate × ε),
     ``convergence.png`` (steps), ``amplification.png`` (noise and changed signs by depth), ``adversarial.png`` (images before
-    and after), and what the study's examinations give: ``transfer.png``, ``loss_slices.png``, ``corruptions.png``,
-    ``bit_flips.png``.
+    and after), and what the study's examinations give: ``transfer.png``, ``loss_slices.png``, ``gradient_cosines.png``,
+    ``spectral_norms.png``, ``corruptions.png``, ``bit_flips.png``.
 
     Args:
         dirpath: folder; None is the trainer's ``default_root_dir``.

@@ -18,12 +18,15 @@ from bnn_tasks.robustness.attacks import MIFGSM
 from bnn_tasks.robustness.attacks.unbroken import Unbroken
 from bnn_tasks.robustness.corruptions import corrupt
 from bnn_tasks.robustness.objective import CrossEntropyObjective
+from bnn_tasks.robustness.weight_views import LatentWeights
 from bnn_tasks.tasks.robustness import (
     ArtifactModel,
     CorruptedImages,
     Examination,
     FlippedBits,
+    GradientCosines,
     LossSlices,
+    SpectralNorms,
     TransferMatrix,
     Victim,
 )
@@ -150,6 +153,44 @@ def test_images_that_are_too_small_are_refused_before_the_attacks() -> None:
         CorruptedImages(["fog"]).check(small)
 
 
+def gradient(model: nn.Module, image: Tensor, label: Tensor) -> np.ndarray:
+    x = image[None].clone().requires_grad_()
+    nn.functional.cross_entropy(model(x), label[None]).backward()
+    assert x.grad is not None
+    return x.grad.flatten().double().numpy()
+
+
+def test_gradient_cosines_image_by_image() -> None:
+    one, twin = subject(), NetVictim("twin", net(1))
+    found = GradientCosines((1, 16)).run(one, [twin, NetVictim("file", net(2), differentiable=False)])
+    assert found is not None
+    assert list(found.means) == [one.victim.path, "twin"]
+    assert found.images == 4  # a chunk
+    for model, means in zip([net(0), net(1)], found.means.values()):
+        generator = torch.Generator().manual_seed(one.seed)
+        for radius, mean in zip((1 / 255, 16 / 255), means):
+            moved = one.x[:4] + radius * (2 * torch.rand(4, 3, 32, 32, generator=generator) - 1)
+            cosines = []
+            for image, other, label in zip(one.x, moved.clamp(0, 1), one.y):
+                here, there = gradient(model, image, label), gradient(model, other, label)
+                cosines.append(here @ there / np.linalg.norm(here) / np.linalg.norm(there))
+            assert mean == pytest.approx(np.mean(cosines), abs=1e-4)
+    assert GradientCosines().run(subject(differentiable=False), []) is None
+
+
+def test_spectral_norms_of_victim_and_twin() -> None:
+    one = subject()
+    found = SpectralNorms(LatentWeights()).run(one, [NetVictim("twin", net(1))])
+    assert found is not None
+    assert list(found.norms) == [one.victim.path, "twin"]
+    for model, norms in zip([net(0), net(1)], found.norms.values()):
+        expected = {name: model.get_submodule(name).weight.detach().flatten(1) for name in ("0", "2", "6")}
+        assert list(norms) == list(expected)
+        for name, matrix in expected.items():
+            assert norms[name] == pytest.approx(np.linalg.svd(matrix.numpy(), compute_uv=False)[0], rel=1e-3)
+    assert SpectralNorms().run(subject(differentiable=False), []) is None
+
+
 class FileVictim(Victim):
     """An artifact of a bare net, which has no class names."""
 
@@ -170,6 +211,8 @@ def test_every_answer_is_written_and_drawn(tmp_path: Path) -> None:
     asked: list[Examination] = [
         TransferMatrix(steps=1),
         LossSlices(points=3, images=2),
+        GradientCosines(),
+        SpectralNorms(),
         CorruptedImages(["contrast"]),
         FlippedBits(path, random=(0, 5), searched=(0, 1)),
     ]
@@ -188,6 +231,9 @@ def test_every_answer_is_written_and_drawn(tmp_path: Path) -> None:
         (lambda path: LossSlices(radius=0), "`radius`"),
         (lambda path: LossSlices(points=4), "`points`"),
         (lambda path: LossSlices(images=0), "`images`"),
+        (lambda path: GradientCosines(()), "`radii`"),
+        (lambda path: GradientCosines((0, 1)), "`radii`"),
+        (lambda path: GradientCosines((2, 1)), "`radii`"),
         (lambda path: CorruptedImages(["rain"]), "`corruptions`"),
         (lambda path: FlippedBits(path, random=(3, 2)), "`random`"),
         (lambda path: FlippedBits(path, sample=0), "`sample`"),
