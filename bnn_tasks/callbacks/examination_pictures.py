@@ -84,8 +84,7 @@ def _norms(found: LayerNorms, path: Path) -> None:
         depth = np.linspace(0, 1, len(norms))
         axes.plot(depth, list(norms.values()), "o-", markersize=3, label=run_name(net))
     axes.axhline(1, color="grey", linestyle=":")
-    axes.set_yscale("log")
-    axes.set(xlabel="depth", ylabel=f"largest singular value, {found.view}")
+    axes.set(xlabel="depth", ylabel=f"largest singular value, {found.view} weights", ylim=(0, None))
     axes.legend(fontsize=8)
     figure.savefig(path)
 
