@@ -1,19 +1,17 @@
 """Context modules: what a decoder does with the coarsest map so that a position sees far around itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bnn_tasks.backbones import BranchSum, ReActUnit, Unit
+from bnn_tasks.backbones import BranchSum, ReActUnit
 from bnn_tasks.models.fpn import Lateral
 from bnn_tasks.models.resize import BilinearLike
-from bnn_tasks.models.segmentation_decoder import UnitFactory, check_positive
+from bnn_tasks.models.segmentation_decoder import check_positive
 from bnn_tasks.models.single_value_norm import SingleValueBatchNorm2d
-
-# (in_channels, out_channels, stride), and by name kernel_size and dilation -> unit
-ContextUnitFactory = Callable[..., Unit]
+from bnn_tasks.models.unit_factory import DilatedUnitFactory, UnitFactory
 
 
 class Context(nn.Module):
@@ -77,8 +75,8 @@ class ASPP(Context):
     ) -> None:
         super().__init__()
         check_positive(channels=channels, **{f"rates[{index}]": rate for index, rate in enumerate(rates)})
-        build: ContextUnitFactory = unit
-        join: ContextUnitFactory = projection
+        build: DilatedUnitFactory = unit
+        join: DilatedUnitFactory = projection
         self.channels = channels
         self.entry = Lateral(in_channels, channels)
         self.branches = nn.ModuleList([build(channels, channels, 1, kernel_size=1)])
@@ -122,7 +120,7 @@ class BPAC(Context):
         super().__init__()
         check_positive(channels=channels, depth=depth, branches=len(rates))
         check_positive(**{f"rates[{index}]": rate for index, rate in enumerate(rates)})
-        build: ContextUnitFactory = unit
+        build: DilatedUnitFactory = unit
         self.channels = channels
         self.entry = Lateral(in_channels, channels)
         self.branches = nn.ModuleList(

@@ -11,10 +11,10 @@ from bnn_tasks.models.segmentation_decoder import (
     ActivationFactory,
     PixelClassifier,
     SegmentationDecoder,
-    UnitFactory,
     check_maps,
     check_positive,
 )
+from bnn_tasks.models.unit_factory import UnitFactory
 
 
 class FCNDecoder(SegmentationDecoder):

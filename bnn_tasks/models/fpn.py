@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnn_tasks.backbones import ReActUnit, Unit
-
-UnitFactory = Callable[[int, int, int], Unit]  # (in_channels, out_channels, stride)
+from bnn_tasks.backbones import ReActUnit
+from bnn_tasks.models.unit_factory import UnitFactory
 
 
 class ResizeLike(nn.Module):

@@ -12,9 +12,9 @@ from bnn_tasks.models.segmentation_decoder import (
     ActivationFactory,
     PixelClassifier,
     SegmentationDecoder,
-    UnitFactory,
     check_maps,
 )
+from bnn_tasks.models.unit_factory import UnitFactory
 
 
 class PyramidDecoder(SegmentationDecoder):

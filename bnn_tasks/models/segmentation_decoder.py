@@ -4,10 +4,6 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from bnn_tasks.backbones import Unit
-
-# (in_channels, out_channels, stride), and by name kernel_size and dilation -> unit, real or binary
-UnitFactory = Callable[[int, int, int], Unit]
 ActivationFactory = Callable[[], nn.Module]
 
 
