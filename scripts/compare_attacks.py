@@ -74,7 +74,7 @@ def main() -> None:
         """Accuracy behind `function`: (images, labels, seed) -> attacked images."""
         right = 0
         for x, y in zip(images.split(options.chunk), labels.split(options.chunk)):
-            attacked = function(x, y, seed)
+            attacked = function(x, y, seed).detach()
             assert float((attacked - x).abs().max()) <= eps + 1e-6
             assert float(attacked.min()) >= 0
             assert float(attacked.max()) <= 1

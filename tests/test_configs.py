@@ -234,7 +234,8 @@ def test_config_studies_an_image(path: Path, tmp_path: Path) -> None:
         victim["init_args"]["path"] = str(tmp_path / "victim" / "checkpoints" / "last.ckpt")
     study = task["study"]["init_args"]
     study |= {"sweep": study["sweep"][:1], "step_counts": [1, 2], "ladder": [0, 1]}
-    study["arsenal"]["init_args"] = {"steps": 1, "queries": 2}
+    study["arsenal"]["init_args"] |= {"steps": 1, "queries": 2}
+    fewest_steps(study["arsenal"])
     for one in study["examinations"]:
         one["init_args"] = EXAMINED[one["class_path"]]
     config["trainer"] |= {"accelerator": "cpu", "default_root_dir": str(tmp_path), "enable_progress_bar": False}
