@@ -23,7 +23,7 @@ class PictureTask(Task, Generic[Net, Judged]):
         classes: class names; linked from the data by the command line.
         optimizer: parameter groups -> optimiser.
         schedule: progress in [0, 1] -> learning-rate factor; None is `OneCycle` with its defaults.
-        auxiliary: further training losses, each with ``bind(model)``.
+        auxiliary: further training losses, each with ``bind(model)`` and ``check_classes(classes)``.
 
     Raises:
         ValueError: `classes` is empty or names one class twice.
@@ -46,6 +46,12 @@ class PictureTask(Task, Generic[Net, Judged]):
         for extra in auxiliary or []:
             extra.bind(self.model)
         self._evaluated: list[Judged] = []
+
+    def on_fit_start(self) -> None:
+        """Hold the auxiliary losses against the classes, before anything is trained."""
+        extras: list[Any] = list(self.auxiliary)
+        for extra in extras:
+            extra.check_classes(self.classes)
 
     def judge(self, batch: Any) -> tuple[dict[str, Any], list[Judged]]:
         """Run the net on a batch within `full_precision`.

@@ -2,28 +2,18 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnn_tasks.models import AuxiliaryLoss, BoxTarget, Detector, RawOutputs
+from bnn_tasks.tasks.distillation.imitation import Imitation, Term
 from bnn_tasks.tasks.distillation.teacher import DetectorTeacher, TeacherView
-from bnn_tasks.tasks.losses import check_names
 
 
-class ImitationTerm(nn.Module):
-    """Base class of the terms: one way in which the student is to be like the teacher.
+class ImitationTerm(Term):
+    """Base class of the terms of a detector."""
 
-    Attributes:
-        name: under which it is logged.
-    """
-
-    name: str
-
-    def bind(self, detector: Detector) -> None:
-        """Make the parameters that depend on the student; called once, before the optimiser is built.
-
-        Args:
-            detector: the student.
-        """
+    def bind(self, model: Detector) -> None:
+        """See `Term`."""
 
     def forward(
         self, detector: Detector, features: list[Tensor], outputs: RawOutputs, size: tuple[int, int], view: TeacherView
@@ -40,8 +30,8 @@ class ImitationTerm(nn.Module):
         raise NotImplementedError
 
 
-class Distillation(AuxiliaryLoss):
-    """Imitate a real-valued teacher; the teacher looks once at each batch, as the student gets it.
+class Distillation(Imitation[DetectorTeacher], AuxiliaryLoss):
+    """Imitate a real-valued detector; see `Imitation`.
 
     Args:
         teacher: what is imitated.
@@ -53,18 +43,7 @@ class Distillation(AuxiliaryLoss):
     """
 
     def __init__(self, teacher: DetectorTeacher, terms: list[ImitationTerm], until: float = 1.0) -> None:
-        super().__init__()
-        if not terms or not 0 < until <= 1:
-            raise ValueError(f"Expected at least one of `terms` and `until` in (0, 1], but got {terms} and {until}.")
-        check_names([term.name for term in terms])
-        self.teacher, self.until = teacher, until
-        self.terms = nn.ModuleList(terms)
-
-    def bind(self, detector: Detector) -> None:
-        """Bind every term."""
-        for term in self.terms:
-            assert isinstance(term, ImitationTerm)
-            term.bind(detector)
+        super().__init__(teacher, terms, until)
 
     def forward(
         self,

@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from bnn_tasks.tasks.checkpoint import load_task
+from bnn_tasks.tasks.checkpoint import load_checkpoint, load_task
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -21,6 +21,13 @@ class FrozenTeacher:
         """The module, with its trained weights."""
         raise NotImplementedError
 
+    def check_classes(self, classes: list[str]) -> None:
+        """Raise ValueError where the teacher is known to have other classes; called before a fit, if a term goes by class.
+
+        Args:
+            classes: the student's, in label order.
+        """
+
     def module(self, images: Tensor) -> nn.Module:
         """The loaded module, frozen, on the device of `images`.
 
@@ -31,6 +38,31 @@ class FrozenTeacher:
             module = self.load().eval().requires_grad_(False)
             self._module = module.to(images.device).to(memory_format=torch.channels_last)
         return self._module
+
+
+class TrainedTeacher(FrozenTeacher):
+    """Base class of the teachers that ``bnn-tasks fit`` has trained.
+
+    Args:
+        path: a checkpoint of ``bnn-tasks fit``; read at the start of a fit.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def check_classes(self, classes: list[str]) -> None:
+        """See `FrozenTeacher`.
+
+        Raises:
+            ValueError: there is no such file, it is no checkpoint, or it was trained on other classes or another order.
+        """
+        _check_there(self.path)
+        if (found := load_checkpoint(self.path)["bnn_tasks"]["classes"]) != classes:
+            raise ValueError(
+                f"Expected the teacher {self.path!r} to be trained on the student's classes {classes}, in their order, but it "
+                f"has {found}. Cure: a teacher of this set, or a term that compares features alone."
+            )
 
 
 def load_teacher(path: str, kind: type[Model], noun: str) -> Model:
@@ -44,12 +76,16 @@ def load_teacher(path: str, kind: type[Model], noun: str) -> Model:
     Raises:
         ValueError: there is no such file, or it holds a model of another kind.
     """
+    _check_there(path)
+    model = load_task(path).model
+    if not isinstance(model, kind):
+        raise ValueError(f"Expected {path!r} to hold {noun}, but it holds a {type(model).__name__}.")
+    return model
+
+
+def _check_there(path: str) -> None:
     if not os.path.isfile(path):
         raise ValueError(
             f"Expected the teacher's checkpoint {path!r} to exist, but there is no such file. "
             "Cure: train the teacher first (bnn-tasks fit), or name its last.ckpt."
         )
-    model = load_task(path).model
-    if not isinstance(model, kind):
-        raise ValueError(f"Expected {path!r} to hold {noun}, but it holds a {type(model).__name__}.")
-    return model

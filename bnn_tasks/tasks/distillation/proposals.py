@@ -52,9 +52,9 @@ class ProposalImitation(ImitationTerm):
         self.temperature, self.teacher_channels = temperature, teacher_channels
         self.adapters = nn.ModuleList()
 
-    def bind(self, detector: Detector) -> None:
+    def bind(self, model: Detector) -> None:
         """Make an adapter a level."""
-        for channels in detector.feature_channels:
+        for channels in model.feature_channels:
             wanted = self.teacher_channels
             self.adapters.append(nn.Identity() if wanted is None else nn.Conv2d(channels, wanted, 1, bias=False))
 

@@ -56,9 +56,9 @@ class PyramidImitation(ImitationTerm):
         self.weight, self.teacher_channels = weight, teacher_channels
         self.adapters = nn.ModuleList()
 
-    def bind(self, detector: Detector) -> None:
+    def bind(self, model: Detector) -> None:
         """Make an adapter a level."""
-        for channels in detector.feature_channels:
+        for channels in model.feature_channels:
             wanted = self.teacher_channels
             self.adapters.append(nn.Identity() if wanted is None else nn.Conv2d(channels, wanted, 1, bias=False))
 

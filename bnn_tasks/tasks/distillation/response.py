@@ -27,6 +27,7 @@ class ResponseImitation(ImitationTerm):
     """
 
     name = "imitate_response"
+    by_class = True
 
     def __init__(self, weight: float = 1.0, box_weight: float = 2.0, least: float = 0.1) -> None:
         super().__init__()
@@ -37,15 +38,15 @@ class ResponseImitation(ImitationTerm):
             )
         self.weight, self.box_weight, self.least = weight, box_weight, least
 
-    def bind(self, detector: Detector) -> None:
+    def bind(self, model: Detector) -> None:
         """Refuse another student than a RetinaNet, before anything is trained.
 
         Raises:
             ValueError: the student is no RetinaNet.
         """
-        if not isinstance(detector, RetinaNet):
+        if not isinstance(model, RetinaNet):
             raise ValueError(
-                f"Expected the student of ResponseImitation to be a RetinaNet, but got a {type(detector).__name__}. "
+                f"Expected the student of ResponseImitation to be a RetinaNet, but got a {type(model).__name__}. "
                 "Cure: PyramidImitation or ProposalImitation."
             )
 

@@ -11,7 +11,7 @@ from torchvision.models import detection, get_model, list_models
 
 from bnn_tasks.binary.names import nearest
 from bnn_tasks.models import Boxes, Detector, Normalize, RawOutputs
-from bnn_tasks.tasks.distillation.frozen import FrozenTeacher, load_teacher
+from bnn_tasks.tasks.distillation.frozen import FrozenTeacher, TrainedTeacher, load_teacher
 
 PROBE = 256  # pixels; on it every stride up to 128 leaves a map of more than one position a side
 
@@ -56,16 +56,12 @@ class DetectorTeacher(FrozenTeacher):
         return self.view(self.module(images), images)
 
 
-class CheckpointTeacher(DetectorTeacher):
+class CheckpointTeacher(TrainedTeacher, DetectorTeacher):
     """Any detector of this suite, for instance the student's real-valued twin.
 
     Args:
-        path: a checkpoint of ``bnn-tasks fit``; read at the first training step.
+        path: a checkpoint of ``bnn-tasks fit``; read at the start of a fit.
     """
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self.path = path
 
     def load(self) -> nn.Module:
         """The checkpoint's detector.

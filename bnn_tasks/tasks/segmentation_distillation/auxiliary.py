@@ -19,6 +19,13 @@ class SegmentationAuxiliaryLoss(nn.Module):
             segmenter: that is trained.
         """
 
+    def check_classes(self, classes: list[str]) -> None:
+        """Raise ValueError where the classes are not those that the loss needs; called before a fit.
+
+        Args:
+            classes: in label order.
+        """
+
     def forward(
         self,
         segmenter: Segmenter,

@@ -1,28 +1,18 @@
 """The auxiliary loss that puts a teacher and the terms of imitation together."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnn_tasks.models.segmenter import Segmenter
-from bnn_tasks.tasks.losses import check_names
+from bnn_tasks.tasks.distillation.imitation import Imitation, Term
 from bnn_tasks.tasks.segmentation_distillation.auxiliary import SegmentationAuxiliaryLoss
 from bnn_tasks.tasks.segmentation_distillation.teacher import SegmenterTeacher, SegmenterView
 
 
-class SegmentationImitationTerm(nn.Module):
-    """Base class of the terms: one way in which the student is to be like the teacher.
+class SegmentationImitationTerm(Term):
+    """Base class of the terms of a segmenter."""
 
-    Attributes:
-        name: under which it is logged.
-    """
-
-    name: str
-
-    def bind(self, segmenter: Segmenter) -> None:
-        """Check the arguments against the student, before anything is trained.
-
-        Args:
-            segmenter: the student.
-        """
+    def bind(self, model: Segmenter) -> None:
+        """See `Term`."""
 
     def forward(self, features: list[Tensor], outputs: Tensor, masks: Tensor, view: SegmenterView) -> Tensor:
         """The term's loss, a scalar, its weight included.
@@ -36,8 +26,8 @@ class SegmentationImitationTerm(nn.Module):
         raise NotImplementedError
 
 
-class SegmentationDistillation(SegmentationAuxiliaryLoss):
-    """Imitate a real-valued segmenter; the teacher looks once at each batch, as the student gets it.
+class SegmentationDistillation(Imitation[SegmenterTeacher], SegmentationAuxiliaryLoss):
+    """Imitate a real-valued segmenter; see `Imitation`.
 
     Args:
         teacher: what is imitated.
@@ -49,18 +39,7 @@ class SegmentationDistillation(SegmentationAuxiliaryLoss):
     """
 
     def __init__(self, teacher: SegmenterTeacher, terms: list[SegmentationImitationTerm], until: float = 1.0) -> None:
-        super().__init__()
-        if not terms or not 0 < until <= 1:
-            raise ValueError(f"Expected at least one of `terms` and `until` in (0, 1], but got {terms} and {until}.")
-        check_names([term.name for term in terms])
-        self.teacher, self.until = teacher, until
-        self.terms = nn.ModuleList(terms)
-
-    def bind(self, segmenter: Segmenter) -> None:
-        """Bind every term."""
-        for term in self.terms:
-            assert isinstance(term, SegmentationImitationTerm)
-            term.bind(segmenter)
+        super().__init__(teacher, terms, until)
 
     def forward(
         self,

@@ -33,13 +33,13 @@ class PairWiseImitation(SegmentationImitationTerm):
             raise ValueError(f"Expected `weight` >= 0 and `grid` >= 2, but got {weight} and {grid}.")
         self.weight, self.grid, self.level = weight, grid, level
 
-    def bind(self, segmenter: Segmenter) -> None:
+    def bind(self, model: Segmenter) -> None:
         """Refuse a level that the student has not.
 
         Raises:
             ValueError: there is no such map.
         """
-        levels = len(segmenter.feature_channels)
+        levels = len(model.feature_channels)
         if not -levels <= self.level < levels:
             raise ValueError(
                 f"Expected `level` of PairWiseImitation to be one of the backbone's {levels} map(s), but got {self.level}. "

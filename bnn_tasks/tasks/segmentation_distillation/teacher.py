@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn_tasks.models.segmenter import Segmenter
-from bnn_tasks.tasks.distillation.frozen import FrozenTeacher, load_teacher
+from bnn_tasks.tasks.distillation.frozen import TrainedTeacher, load_teacher
 
 
 @dataclass
@@ -22,16 +22,12 @@ class SegmenterView:
     outputs: Tensor
 
 
-class SegmenterTeacher(FrozenTeacher):
-    """Any segmenter of this suite, for instance the student's real-valued twin; its classes must be the student's.
+class SegmenterTeacher(TrainedTeacher):
+    """Any segmenter of this suite, for instance the student's real-valued twin.
 
     Args:
-        path: a checkpoint of ``bnn-tasks fit``; read at the first training step.
+        path: a checkpoint of ``bnn-tasks fit``; read at the start of a fit.
     """
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self.path = path
 
     def load(self) -> nn.Module:
         """The checkpoint's segmenter.
