@@ -7,10 +7,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from bnn_tasks.callbacks.short_name import short_name
 from bnn_tasks.metrics import VOCResult
 
 MOST_COLOURS = 10  # classes that one plot tells apart, the colours of matplotlib's tab10; more get a panel each
-NAME = 18  # characters of a name that are drawn
 COLUMNS = 10  # panels in a row, at most
 PITCH = (1.16, 1.48)  # from panel to panel, in sides of a panel
 
@@ -50,7 +50,7 @@ def _together(result: VOCResult, classes: list[str]) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for label, name in enumerate(classes):
-        text = f"{_short(name)}: AP50 {_ap(result, label)} ({int(result.positives[label])} objects)"
+        text = f"{short_name(name)}: AP50 {_ap(result, label)} ({int(result.positives[label])} objects)"
         axes.plot(*_curve(result, label).T, linewidth=1.6, label=text)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
@@ -76,7 +76,7 @@ def _panels(result: VOCResult, classes: list[str]) -> Figure:
     axes.add_collection(LineCollection([frame + corner for corner in corners], colors="0.4", lw=0.7))
     axes.add_collection(LineCollection(curves, colors="C0", lw=1.3))
     for label, (corner, name) in enumerate(zip(corners, classes)):
-        text = f"{_short(name)}\n{_ap(result, label)} ({int(result.positives[label])})"
+        text = f"{short_name(name)}\n{_ap(result, label)} ({int(result.positives[label])})"
         axes.text(corner[0] + 0.5, corner[1] + 1.03, text, ha="center", va="bottom", fontsize=8)
     marks = [(0.0, "0"), (0.5, ".5"), (1.0, "1")]
     across = [(PITCH[0] * column + at, text) for column in range(columns) for at, text in marks]
@@ -89,7 +89,3 @@ def _panels(result: VOCResult, classes: list[str]) -> Figure:
     axes.set_xlabel("recall", fontsize=9)
     axes.set_ylabel("precision", fontsize=9)
     return figure
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= NAME else name[: NAME - 1] + "…"

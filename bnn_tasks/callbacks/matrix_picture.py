@@ -7,7 +7,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bnn_tasks.callbacks.confusion import MOST_NAMES, MOST_NUMBERS, NAME
+from bnn_tasks.callbacks.short_name import short_name
+
+MOST_NUMBERS = 30  # rows up to which every cell says its count
+MOST_NAMES = 150  # rows up to which each says its name; a larger matrix is named in steps
 
 
 def count_text(count: int, share: float) -> str:
@@ -51,7 +54,7 @@ def draw_matrix(
     size = 9 if count <= MOST_NUMBERS else 6
     step = -(-count // MOST_NAMES)
     for set_ticks, names, turn in ((axes.set_xticks, columns, 90), (axes.set_yticks, rows, 0)):
-        short = [name if len(name) <= NAME else name[: NAME - 1] + "…" for name in names]
+        short = [short_name(name) for name in names]
         set_ticks(range(0, len(short), step), short[::step], rotation=turn, fontsize=size)
     axes.set_ylabel(axes_names[0])
     axes.set_xlabel(axes_names[1])

@@ -8,8 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from bnn_tasks.callbacks.confusion import NAME
 from bnn_tasks.callbacks.matrix_picture import draw_matrix, percent_text
+from bnn_tasks.callbacks.short_name import short_name
 from bnn_tasks.runtime.captions import picture_grid
 from bnn_tasks.runtime.class_colours import legend_with_void, overlay
 from bnn_tasks.runtime.draw import INK, MARGIN, PAGE, load_font
@@ -71,9 +71,7 @@ def draw_class_bars(scores: Mapping[str, Sequence[float]], classes: Sequence[str
         for place, value in zip(places, values):
             text = "absent" if np.isnan(value) else f"{value:.2f}"
             axes.text(0.005 + float(np.nan_to_num(value)), float(place), text, va="center", fontsize=6)
-    axes.set_yticks(
-        range(count), [name if len(name) <= NAME else name[: NAME - 1] + "…" for name in classes], fontsize=8
-    )
+    axes.set_yticks(range(count), [short_name(name) for name in classes], fontsize=8)
     axes.set_ylim(count - 0.4, -0.6)
     axes.set_xlim(0, 1.08)
     axes.set_title(title, fontsize=10)

@@ -44,6 +44,7 @@ class CocoImage:
         height: pixels.
         width: pixels.
         objects: in the order of the file.
+        boxless: those whose box has no area, which no detector can use; a mask may be drawn of them.
     """
 
     id: int
@@ -51,6 +52,7 @@ class CocoImage:
     height: int
     width: int
     objects: list[CocoObject] = field(default_factory=list)
+    boxless: list[CocoObject] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,13 @@ class CocoFile:
         categories: name by id, sorted by id; COCO's ids have gaps.
         images: by id, sorted.
         objects: ids of the annotations.
+        file_names: of the images.
     """
 
     categories: dict[int, str]
     images: dict[int, CocoImage]
     objects: set[int] = field(default_factory=set)
+    file_names: set[str] = field(default_factory=set)
 
 
 def read_coco(path: Path, findings: Findings) -> CocoFile:
@@ -106,7 +110,9 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
                 findings.warning(f"{path}: {kind}[{position}], id {entry.get('id')}: {warning}")
     if not file.categories:
         raise DataError(f"{path}: it has no categories; add them")
-    return CocoFile(dict(sorted(file.categories.items())), dict(sorted(file.images.items())), file.objects)
+    return CocoFile(
+        dict(sorted(file.categories.items())), dict(sorted(file.images.items())), file.objects, file.file_names
+    )
 
 
 def _add_category(file: CocoFile, entry: dict[str, Any]) -> str | None:
@@ -126,6 +132,9 @@ def _add_image(file: CocoFile, entry: dict[str, Any]) -> str | None:
         raise ValueError(f"expected `file_name` to be a text, but got {name!r}; correct it")
     if id_ in file.images:
         raise ValueError("a second image of this id; give each its own")
+    if name in file.file_names:
+        raise ValueError(f"a second image of the file {name!r}; remove one, and give its objects the other's id")
+    file.file_names.add(name)
     file.images[id_] = CocoImage(id_, name, height, width)
     return None
 
@@ -145,10 +154,11 @@ def _add_object(file: CocoFile, entry: dict[str, Any]) -> str | None:
     if not isinstance(values, list) or len(values) != 4:
         raise ValueError(f"expected `bbox` to be [x, y, width, height], but got {values!r}; correct it")
     x, y, width, height = (_number("bbox", value) for value in values)
-    if width <= 0 or height <= 0:
-        return f"the box {values} of image {image} has no area; left out"
     owner = file.images[image]
     x1, y1 = x + width, y + height
+    if width <= 0 or height <= 0:
+        owner.boxless.append(CocoObject(category, (x, y, x1, y1), 0.0, bool(crowd), entry.get("segmentation")))
+        return f"the box {values} of image {image} has no area; detectors leave the object out"
     if not (min(x1, owner.width) > max(x, 0) and min(y1, owner.height) > max(y, 0)):
         raise ValueError(
             f"the box {values} is outside image {image} of {owner.width}x{owner.height} pixels; correct it"

@@ -1,6 +1,5 @@
 """Images without labels: any folders of pictures, for what learns without annotations."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from bnn_tasks.data.findings import DataError
 from bnn_tasks.data.module import STAGES, ImageData, check_split
 from bnn_tasks.data.report import DataReport, format_counts
 from bnn_tasks.data.voc_files import IMAGE_SUFFIXES
-from bnn_tasks.runtime.images import ImageError, image_size, read_image
+from bnn_tasks.runtime.images import ImageError, image_files, image_size, read_image
 
 
 @dataclass
@@ -207,12 +206,4 @@ def _pictures(folder: Path) -> list[Path]:
     """The picture files below a folder; hidden files and folders are left out."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; set `root` and `folders` to where the pictures are")
-    found = []
-    for place, below, names in os.walk(folder, followlinks=True):
-        below[:] = [name for name in below if not name.startswith(".")]
-        found += [
-            Path(place) / name
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    return found
+    return image_files(folder, IMAGE_SUFFIXES)

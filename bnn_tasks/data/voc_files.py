@@ -71,10 +71,7 @@ class VOCFiles:
         path = self.image_sets / f"{split}.txt"
         if not path.is_file():
             there = sorted(p.stem for p in self.image_sets.glob("*.txt"))
-            raise DataError(
-                f"{path}: no such split; there are {there}. Add the list, name another with `splits`, or remove ImageSets "
-                "for a split by position"
-            )
+            raise DataError(f"{path}: no such split; there are {there}. Add the list, or name another with `splits`")
         names = sorted(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
         if not names:
             raise DataError(f"{path}: the split is empty; list one image name a line, without suffix")

@@ -70,7 +70,8 @@ class _PixelLoss(SegmentationLoss):
         inside = masks != VOID
         if self.weight is None:
             return losses, inside.to(losses.dtype)
-        return losses, self.weight[masks.where(inside, masks.new_zeros(()))] * inside
+        weights = self.weight[masks.where(inside, masks.new_zeros(()))] * inside
+        return losses.where(weights > 0, losses.new_zeros(())), weights  # smoothing has other classes' weights too
 
 
 class CrossEntropyLoss(_PixelLoss):

@@ -4,6 +4,8 @@ Training and the runtime both read pictures here, so that a net sees in use exac
 """
 
 import os
+from collections.abc import Collection
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -87,6 +89,38 @@ def image_size(source: str | os.PathLike[str] | BinaryIO) -> Size:
             return (width, height) if _orientation(image) >= 5 else (height, width)
     except Exception as error:  # as in read_image
         raise _image_error(error, name) from error
+
+
+def is_turned(path: Path) -> bool:
+    """Whether a picture has an EXIF orientation that ``read_image`` turns or mirrors it by; False of what cannot be read.
+
+    Args:
+        path: of the picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.format != "TIFF" and _orientation(image) in _TRANSPOSE
+    except Exception:  # as in read_image
+        return False
+
+
+def image_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Return the files below a folder that have one of some suffixes, sorted; links to folders are followed.
+
+    Hidden files and folders are left out: macOS puts ``._a.jpg`` beside a.jpg.
+
+    Args:
+        folder: to search.
+        suffixes: lower case, with the dot.
+    """
+    found = []
+    for place, below, names in os.walk(folder, followlinks=True):
+        here = Path(place).resolve()
+        loops = {name for name in below if here.is_relative_to(Path(place, name).resolve())}
+        below[:] = [name for name in below if not name.startswith(".") and name not in loops]
+        files = (Path(place, name) for name in names if not name.startswith("."))
+        found += [path for path in files if path.suffix.lower() in suffixes and path.is_file()]
+    return sorted(found)
 
 
 def to_channels(canvas: np.ndarray, channels: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from bnn_tasks.runtime import answers
-from bnn_tasks.runtime.images import ImageError, read_image
+from bnn_tasks.runtime.images import ImageError, image_files, read_image
 from bnn_tasks.runtime.segmentation import Segmentation
 from bnn_tasks.runtime.session import Session
 from bnn_tasks.runtime.sliding import TooLarge
@@ -56,7 +56,7 @@ class RunReport:
 
 
 def find_images(paths: Sequence[str | os.PathLike[str]], out: Path | None = None) -> Iterator[tuple[Path, str]]:
-    """Pictures named by `paths`: files as they are, folders searched for known suffixes, sorted.
+    """Pictures named by `paths`: files as they are, folders searched for known suffixes, sorted; see `image_files`.
 
     Args:
         paths: files and folders.
@@ -71,7 +71,7 @@ def find_images(paths: Sequence[str | os.PathLike[str]], out: Path | None = None
     for path in map(Path, paths):
         if path.is_dir():
             drawn = None if out is None or out.resolve() == path.resolve() else out.resolve()
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            found = image_files(path, SUFFIXES)
             found = [p for p in found if drawn is None or drawn not in p.resolve().parents]
             if not found:
                 raise ValueError(f"Expected pictures ({', '.join(sorted(SUFFIXES))}) in {str(path)!r}, but found none.")

@@ -8,7 +8,7 @@ import numpy as np
 from bnn_tasks.runtime.resize import Resize, Size
 from bnn_tasks.runtime.simd.softmax import add_softmax
 
-MAX_BYTES = 4 << 30  # of the probabilities of all pixels and classes
+MAX_BYTES = 4 << 30  # of the probabilities of all pixels that a row of windows reaches, and of all classes
 
 
 class TooLarge(ValueError):
@@ -49,29 +49,37 @@ def segment(
         (h, w) uint8; the lower class where two are equal.
 
     Raises:
-        TooLarge: the probabilities of all pixels take more than `MAX_BYTES`.
+        TooLarge: the probabilities of a row of windows take more than `MAX_BYTES`.
         ValueError: `overlap` is out of range.
     """
     if not 0 <= overlap < 1:
         raise ValueError(f"Expected `overlap` to be in [0, 1), but got {overlap}. Cure: 0.25, say.")
     height, width = image.shape[:2]
-    total: np.ndarray | None = None
-    for y in starts(height, size[0], overlap):
+    rows = starts(height, size[0], overlap)
+    classes = np.empty((height, width), np.uint8)
+    total: np.ndarray | None = None  # of the picture's rows from `top` on that the present windows reach
+    top = 0
+    for y, bottom in zip(rows, [*rows[1:], height]):
         for x in starts(width, size[1], overlap):
             canvas, _ = resize.fit(image, (float(x), float(y), float(x + size[1]), float(y + size[0])), size)
             made = np.ascontiguousarray(scores(canvas), np.float32)
             if total is None:
-                total = _zeros(height, width, made.shape[2])
-            add_softmax(made, total, y, x)
-    assert total is not None
-    # A sum serves as well as the mean: all classes of a pixel were added equally often.
-    return total.argmax(axis=2).astype(np.uint8)
+                total = _zeros(min(height, size[0]), width, made.shape[2])
+            add_softmax(made, total, y - top, x)
+        assert total is not None
+        # A sum serves as well as the mean: all classes of a pixel were added equally often.
+        done, left = bottom - top, len(total) - (bottom - top)
+        classes[top:bottom] = total[:done].argmax(axis=2)
+        total[:left] = total[done:]
+        total[left:] = 0
+        top = bottom
+    return classes
 
 
 def _zeros(height: int, width: int, classes: int) -> np.ndarray:
     if 4 * height * width * classes > MAX_BYTES:
         raise TooLarge(
-            f"Expected a picture whose probabilities take at most {MAX_BYTES} bytes, but got {height}×{width} px of "
-            f"{classes} classes. Cure: cut the picture, or scale it down."
+            f"Expected a picture whose rows' probabilities, {height} rows at a time, take at most {MAX_BYTES} bytes, but got "
+            f"{width} px a row and {classes} classes. Cure: cut the picture, or scale it down."
         )
     return np.zeros((height, width, classes), np.float32)

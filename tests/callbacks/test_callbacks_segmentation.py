@@ -180,3 +180,11 @@ def test_nothing_of_a_matrix_is_cut_off(count: int, tmp_path: Path) -> None:
     drawn = np.array(Image.open(tmp_path / "matrix.png").convert("L"))
     drawn[5:-5, 5:-5] = 255
     assert (drawn == 255).all()
+
+
+def test_names_that_look_like_formulas_are_drawn(tmp_path: Path) -> None:
+    names = ["a$^$", "$", "c_x and what does not fit"]
+    draw_pixel_confusion(np.eye(3, dtype=np.int64), names, "all right", tmp_path / "confusion.png")
+    draw_class_bars({"IoU": [0.5, math.nan, 1.0]}, names, "all right", tmp_path / "bars.png")
+    for name in ("confusion", "bars"):
+        Image.open(tmp_path / f"{name}.png").verify()

@@ -92,6 +92,7 @@ BAD = {
     "no id": (changed("annotations", 0, id=None), "`id`.*None"),
     "annotation twice": (changed("annotations", 2, id=1), r"annotations\[2\], id 1: a second annotation of this id"),
     "image twice": (changed("images", 1, id=20), "second image"),
+    "file twice": (changed("images", 1, file_name="b.png"), r"a second image of the file 'b\.png'"),
     "category twice": (changed("categories", 1, id=7), "second category"),
     "name twice": (changed("categories", 1, name="dog"), "second category"),
     "category name": (changed("categories", 1, name=""), "`name`"),

@@ -51,6 +51,34 @@ def test_more_panoptic_categories_than_labels_are_refused(tmp_path, count, legal
         data.setup("fit")
 
 
+def test_a_panoptic_file_that_contradicts_itself_is_named(tmp_path):
+    write_panoptic(tmp_path)
+    path = tmp_path / "annotations" / "panoptic_val2017.json"
+    content = json.loads(path.read_text())
+    first, second = content["annotations"]
+    first["segments_info"] += [{"id": 0, "category_id": 3}, {"id": 255, "category_id": 7}, {"id": 9, "category_id": 99}]
+    content["annotations"].append(second | {"segments_info": []})
+    path.write_text(json.dumps(content))
+    data = CocoPanopticData(tmp_path, [SIZE])
+    faults = [
+        "annotations[0], f.png: segment 0 is void",
+        "annotations[0], f.png: segment 255 is there twice",
+        "annotations[0], f.png: segment 9 has category 99, which the file lacks",
+        "annotations[2], g.png: a second annotation of this picture",
+    ]
+    found = [error.removeprefix(f"{path}: ") for error in data.check().errors]
+    assert [fault for fault, error in zip(faults, found, strict=True) if error.startswith(fault)] == faults
+    with pytest.raises(DataError, match="segment 0 is void"):
+        data.setup("validate")
+    path = tmp_path / "annotations" / "panoptic_train2017.json"
+    for twice in ({"id": 3, "name": "dog"}, {"id": 8, "name": "cat"}):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"categories": [*content["categories"], twice]}))
+        (error, *_) = CocoPanopticData(tmp_path, [SIZE]).check().errors
+        assert f"panoptic_train2017.json: categories[2]: a second category of id {twice['id']} or name" in error
+        path.write_text(json.dumps(content))
+
+
 def test_instances_are_drawn_as_pycocotools_draws_them(tmp_path):
     """Crowds as RLE and polygons alike, where no classes overlap."""
     from pycocotools.coco import COCO
@@ -95,8 +123,28 @@ def test_a_crowd_and_a_bad_polygon(tmp_path):
     assert drawn.sum() == SIZE[0]
     content["annotations"][0]["segmentation"] = [[1, 2]]
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"f\.jpg: .*polygon 0"):
+    with pytest.raises(
+        DataError, match=r"instances_val2017\.json: an object '(cat|dog)' of picture f\.jpg: .*polygon 0"
+    ):
         list(CocoInstanceMaskData(tmp_path, [SIZE]).val_dataloader())
+
+
+def test_an_object_without_a_box_has_its_pixels(tmp_path):
+    write_instances(tmp_path)
+    before = next(iter(CocoInstanceMaskData(tmp_path, [SIZE]).val_dataloader())).masks
+    path = tmp_path / "annotations" / "instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["bbox"] = [0, 0, 0, 0]
+    path.write_text(json.dumps(content))
+    np.testing.assert_array_equal(next(iter(CocoInstanceMaskData(tmp_path, [SIZE]).val_dataloader())).masks, before)
+
+
+def test_a_category_called_background_is_refused(tmp_path):
+    write_instances(tmp_path)
+    path = tmp_path / "annotations" / "instances_train2017.json"
+    path.write_text(path.read_text().replace('"dog"', '"background"'))
+    (error,) = CocoInstanceMaskData(tmp_path, [SIZE]).check().errors
+    assert "instances_train2017.json: a category is called 'background'" in error
 
 
 def test_two_files_over_one_folder_draw_their_own_masks(tmp_path):

@@ -130,7 +130,7 @@ def test_a_grey_of_few_bits_is_a_colour_up_to_white(tmp_path, bits):
     np.testing.assert_array_equal(read_colours(tmp_path / "m.png"), expected)
 
 
-@pytest.mark.parametrize(("suffix", "orientation"), [("png", None), ("png", 6), ("tif", None)])
+@pytest.mark.parametrize(("suffix", "orientation"), [("png", None), ("png", 6), ("tif", None), ("tif", 3), ("tif", 6)])
 def test_a_header_has_the_size_that_is_read(tmp_path, suffix, orientation):
     path = tmp_path / f"m.{suffix}"
     image = Image.fromarray(RNG.integers(0, 9, (5, 7), np.uint8))

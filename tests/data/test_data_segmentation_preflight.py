@@ -2,6 +2,8 @@
 
 import json
 import logging
+import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -55,6 +57,32 @@ def test_a_panoptic_file_without_annotations_is_an_error(tmp_path):
     path = tmp_path / "annotations" / "panoptic_train2017.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
     assert f"{tmp_path}: the train split has no pictures; add some" in CocoPanopticData(tmp_path, [SIZE]).check().errors
+
+
+def test_a_class_that_cannot_be_learnt_is_a_warning_at_fit(tmp_path, caplog):
+    write_folder(tmp_path, top=1)  # 0 and 255
+    make(tmp_path, classes=["back", "fore"]).setup("fit")
+    assert "class 'fore' has no pixel in the train split" in caplog.text
+    assert "values: [0, 255], void: []" in caplog.text
+    caplog.clear()
+    make(tmp_path, classes=["back", "fore"], values=[0, 255], void=[]).setup("fit")
+    assert "no pixel" not in caplog.text
+
+
+def test_linked_folders_and_decomposed_names_are_met(root):
+    shutil.move(root / "masks" / "train", root / "elsewhere")
+    (root / "masks" / "train").symlink_to(root / "elsewhere")
+    for kind, form in (("images", "NFC"), ("masks", "NFD")):
+        folder = root / kind / "train"
+        (folder / "a.png").rename(folder / unicodedata.normalize(form, "Bär.png"))
+        (folder / "deep").mkdir()
+        (root / f"{kind}_deep").mkdir()
+        (folder / "linked").symlink_to(root / f"{kind}_deep")
+        (folder / "b.png").rename(root / f"{kind}_deep" / "b.png")
+        (root / f"{kind}_deep" / "loop").symlink_to(root / f"{kind}_deep")
+        (folder / "._c.png").write_bytes(b"what macOS puts there")
+    names = [record.name for record in make(root).records("train")]
+    assert names == ["Bär.png", "c.png", "d.png", "e.png", "linked/b.png"]
 
 
 @pytest.mark.parametrize(("split", "name"), [("train", "d"), ("val", "g")])

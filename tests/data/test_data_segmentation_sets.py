@@ -243,6 +243,8 @@ def test_rgb_coded_masks(tmp_path, table):
         ("1 2 300 car", r"integers in 0\.\.255 for 'car', but got \[1, 2, 300\]"),
         ("9 9 9 sky", "2: 'sky' is there twice"),
         ("1 2 3 car", r"'sky' and 'car' for \[1, 2, 3\]"),
+        ("1, car, 4, 5, 6", "2: expected name,red,green,blue, but got 5 columns"),
+        (",4,5,6", "2: expected three numbers and a name"),
     ],
 )
 def test_a_bad_colour_table_is_named(tmp_path, line, message):
@@ -257,6 +259,7 @@ def test_a_bad_colour_table_is_named(tmp_path, line, message):
     ("options", "message"),
     [
         ({"images": "images"}, "Expected both `images` and `masks`"),
+        ({"images": ".", "masks": "x/.."}, "Expected `mask_end`"),
         ({"images": "", "masks": "masks"}, "one lies in the other"),
         ({"images": "a/../b", "masks": "b/masks", "mask_end": "_mask"}, "one lies in the other"),
         ({"images": "{split}", "masks": "{split}/masks"}, "one lies in the other"),

@@ -45,6 +45,13 @@ def test_label_smoothing_is_torchs() -> None:
     torch.testing.assert_close(CrossEntropyLoss(label_smoothing=0.1)(logits, masks), expected)
 
 
+def test_a_class_of_no_weight_does_not_count_where_labels_are_smoothed() -> None:
+    logits, masks = example()
+    loss = CrossEntropyLoss([0.0, 1.0, 1.0], label_smoothing=0.1)
+    assert float(loss(logits, torch.zeros_like(masks))) == 0
+    torch.testing.assert_close(loss(logits, masks), loss(logits, masks.where(masks != 0, 255)))
+
+
 @pytest.mark.parametrize(("threshold", "kept"), [(0.3, 0.05), (0.3, 0.5), (1.0, 0.1), (1e-6, 0.2)])
 def test_ohem_averages_the_hardest_pixels(threshold: float, kept: float) -> None:
     logits, masks = example(1)

@@ -297,12 +297,14 @@ def test_a_picture_that_is_too_large_for_windows_costs_itself_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = Path(segmenter(tmp_path, classes=4).path)
-    for name, size in {"small": (30, 50), "large": (90, 90)}.items():
+    for name, size in {"small": (30, 50), "tall": (300, 90), "wide": (90, 120)}.items():
         Image.fromarray(np.zeros((*size, 3), np.uint8)).save(tmp_path / f"{name}.png")
     monkeypatch.setattr("bnn_tasks.runtime.sliding.MAX_BYTES", 4 * 4 * 50 * 50)
-    report = run_folder(path, [tmp_path / "large.png", tmp_path / "small.png"], tmp_path / "out", window=0.25)
-    assert report.images == 1
-    assert "large.png: Expected a picture whose probabilities" in report.damaged[0]
+    pictures = [tmp_path / f"{name}.png" for name in ("wide", "small", "tall")]
+    report = run_folder(path, pictures, tmp_path / "out", window=0.25)
+    assert report.images == 2
+    assert "wide.png: Expected a picture whose rows' probabilities" in report.damaged[0]
     assert [one["file_name"] for one in json.loads((tmp_path / "out" / "predictions.json").read_text())] == [
-        "small.png"
+        "small.png",
+        "tall.png",
     ]

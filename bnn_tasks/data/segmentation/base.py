@@ -12,8 +12,8 @@ from bnn_tasks.data.segmentation.batch import collate
 from bnn_tasks.data.segmentation.check import SegmentationReport, check_segmentation
 from bnn_tasks.data.segmentation.coding import MaskCoding
 from bnn_tasks.data.segmentation.dataset import MaskFile, SegmentationDataset, SegmentationRecord
-from bnn_tasks.data.segmentation.faults import one_class_fault
-from bnn_tasks.data.segmentation.preflight import check_counted, check_headers
+from bnn_tasks.data.segmentation.faults import one_class_fault, unmet_fault, void_class_hint
+from bnn_tasks.data.segmentation.preflight import check_counted, check_headers, unmet_classes
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +99,19 @@ class SegmentationData(RecordedData[SegmentationRecord]):
                 check_headers(records, self.coding(split), replace_damaged=split == "train")
             if stage != "predict":
                 check_counted(self.root, split, records, self.coding(split))
-        if stage == "fit" and len(self.class_names) == 1:
-            log.warning("%s: %s", self.root, one_class_fault(self.class_names[0]))
+        if stage == "fit":
+            self._warn_of_classes()
+
+    def _warn_of_classes(self) -> None:
+        """Say where there is nothing to tell apart, or a class that no training mask has."""
+        names = self.class_names
+        if len(names) == 1:
+            log.warning("%s: %s", self.root, one_class_fault(names[0]))
+        unmet = unmet_classes(self.records("train"), self.coding("train"), len(names))
+        for label in unmet:
+            log.warning("%s: %s", self.root, unmet_fault(names[label]))
+        if hint := void_class_hint(names, unmet):
+            log.warning("%s: %s", self.root, hint)
 
     def _dataset(self, split: str, training: bool, read: Reader) -> SegmentationDataset:
         augment = self.train_augment if training else None

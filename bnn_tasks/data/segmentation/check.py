@@ -13,8 +13,8 @@ from bnn_tasks.data.report import DataReport, format_counts
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import MaskCoding
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
-from bnn_tasks.data.segmentation.faults import one_class_fault, size_fault, void_fault
-from bnn_tasks.runtime.images import ImageError, Resize, read_image
+from bnn_tasks.data.segmentation.faults import one_class_fault, size_fault, unmet_fault, void_class_hint, void_fault
+from bnn_tasks.runtime.images import ImageError, Resize, is_turned, read_image
 
 if TYPE_CHECKING:
     from bnn_tasks.data.segmentation.base import SegmentationData
@@ -30,13 +30,11 @@ class SplitPixels:
         images: pictures whose mask was read.
         pixels: (K,) int64, of each class.
         void: void pixels.
-        with_class: (K,) int64, masks that have the class.
     """
 
     images: int
     pixels: np.ndarray
     void: int
-    with_class: np.ndarray
 
     def shares(self) -> np.ndarray:
         """Return (K + 1,) float64: share of each class in all pixels, and of void; zeros where there are none."""
@@ -116,8 +114,15 @@ def _read_all(
     records: list[SegmentationRecord], coding: MaskCoding, report: SegmentationReport, findings: Findings
 ) -> SplitPixels:
     num_classes = len(report.class_names)
-    pixels, masks = np.zeros(VOID + 1, np.int64), np.zeros(VOID + 1, np.int64)
+    pixels = np.zeros(VOID + 1, np.int64)
     images = 0
+    turned = [record.path for record in records if is_turned(record.path)]
+    if turned:
+        others = f" and {len(turned) - 1} other(s)" if turned[1:] else ""
+        findings.warning(
+            f"{turned[0]}{others}: an EXIF orientation turns the picture; masks are not turned, so that its own must be drawn "
+            "on the picture as it is shown"
+        )
     for record in records:
         image = mask = None
         try:
@@ -137,9 +142,8 @@ def _read_all(
         if counts[VOID] == mask.size:
             findings.warning(f"{record.mask}: every pixel is void, so nothing of the picture is learnt or judged")
         pixels += counts
-        masks += counts > 0
         images += 1
-    return SplitPixels(images, pixels[:num_classes], int(pixels[VOID]), masks[:num_classes])
+    return SplitPixels(images, pixels[:num_classes], int(pixels[VOID]))
 
 
 def _check_splits(records: dict[str, list[SegmentationRecord]], report: SegmentationReport) -> None:
@@ -149,16 +153,14 @@ def _check_splits(records: dict[str, list[SegmentationRecord]], report: Segmenta
         if not any(summary.pixels[label] for summary in report.splits.values()):
             report.warnings.append(f"class {name!r} has no pixel in any split; remove it, or add some")
         elif "train" in report.splits and not report.splits["train"].pixels[label]:
-            report.warnings.append(f"class {name!r} has no pixel in the train split, so it cannot be learnt")
+            report.warnings.append(unmet_fault(name))
     if len(report.class_names) == 1:
         report.warnings.append(one_class_fault(report.class_names[0]))
     void = sum(summary.void for summary in report.splits.values())
-    seen = [label for label in range(len(report.class_names)) if any(s.pixels[label] for s in report.splits.values())]
-    if void and len(report.class_names) == 2 and seen == [0]:
-        report.suggestions.append(
-            f"the masks have {report.class_names[0]!r} and void (255) alone; if 255 is {report.class_names[1]!r}, say so: "
-            "values: [0, 255], void: []"
-        )
+    summaries = report.splits.values()
+    unmet = [label for label in range(len(report.class_names)) if not any(one.pixels[label] for one in summaries)]
+    if void and (hint := void_class_hint(report.class_names, unmet)):
+        report.suggestions.append(hint)
 
 
 def _suggest(resize: Resize, report: SegmentationReport) -> None:

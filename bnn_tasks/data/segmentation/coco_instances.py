@@ -24,10 +24,12 @@ class Instance(NamedTuple):
 
     Attributes:
         label: 1..K-1; 0 is the background.
+        name: of its category.
         segmentation: as in the file.
     """
 
     label: int
+    name: str
     segmentation: Any
 
 
@@ -51,9 +53,11 @@ class InstanceCoding(MaskCoding):
         """
         size, instances = self.instances[path]
         mask = np.zeros(size, np.uint8)
-        for label, segmentation in instances:
+        for label, name, segmentation in instances:
             if fault := segmentation_fault(segmentation, size):
-                raise DataError(f"{path}: an object of label {label}: {fault}; correct its annotation")
+                raise DataError(
+                    f"{path.parent}: an object {name!r} of picture {path.name}: {fault}; correct its annotation"
+                )
             inside = _draw(segmentation, size)
             mask[inside & (mask != 0) & (mask != label)] = VOID
             mask[inside & (mask == 0)] = label
@@ -110,6 +114,10 @@ class CocoInstanceMaskData(SegmentationData):
         if not self._categories:
             self._categories = read_coco(self._path("train"), Findings()).categories
         names = ["background", *self._categories.values()]
+        if names.count("background") > 1:
+            raise DataError(
+                f"{self._path('train')}: a category is called 'background', as what has no object is; give it another name"
+            )
         if len(names) > MOST_CLASSES:
             raise DataError(
                 f"{self._path('train')}: {len(names)} classes with the background, but 255 is void; leave some out"
@@ -153,7 +161,11 @@ class CocoInstanceMaskData(SegmentationData):
                 findings.error(f"{path}: {fault}")
                 continue
             drawn = path / image.file_name  # no file: two annotation files may draw different masks of one picture
-            instances[drawn] = size, [Instance(label[one.category], one.segmentation) for one in image.objects]
+            masked = [*image.objects, *(one for one in image.boxless if one.segmentation)]
+            instances[drawn] = (
+                size,
+                [Instance(label[one.category], file.categories[one.category], one.segmentation) for one in masked],
+            )
             records.append(SegmentationRecord(place, drawn, *size, image.file_name))
         self._instances[name] = instances
         return records

@@ -41,10 +41,12 @@ class PanopticFile(NamedTuple):
     Attributes:
         names: of the categories, sorted by id; the label is the position.
         segments: label of each segment id, by mask file name without suffix.
+        faults: of single entries, which are left out.
     """
 
     names: list[str]
     segments: dict[str, dict[int, int]]
+    faults: list[str]
 
 
 class CocoPanopticData(SegmentationData):
@@ -81,6 +83,8 @@ class CocoPanopticData(SegmentationData):
     def class_names(self) -> list[str]:
         """The category names of the train file, in the order of their ids."""
         names = self._file("train").names
+        if len(set(names)) < len(names):
+            raise DataError(self._file("train").faults[0])
         if len(names) > MOST_CLASSES:
             raise DataError(
                 f"{self._path('train')}: {len(names)} categories, but labels are 0..{MOST_CLASSES - 1} and 255 is void; leave "
@@ -108,6 +112,8 @@ class CocoPanopticData(SegmentationData):
             split: ``"train"``, ``"val"`` or ``"test"``.
             findings: takes what the file names and the folders lack.
         """
+        for fault in self._file(split).faults:
+            findings.error(fault)
         names = sorted(self._file(split).segments)
         images = Place(self.root / self.images.replace("{split}", self.splits[split]), IMAGE_SUFFIXES)
         masks = Place(self._path(split).with_suffix(""), {".png"})
@@ -136,7 +142,7 @@ def read_panoptic(path: Path) -> PanopticFile:
         path: of the file.
 
     Raises:
-        DataError: it is not there, is no such file, or one of its entries is at fault.
+        DataError: it is not there, or is no such file.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -145,7 +151,7 @@ def read_panoptic(path: Path) -> PanopticFile:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}); fetch or write it again") from error
     try:
-        return _panoptic(content)
+        return _panoptic(content, path)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
             f"{path}: expected a COCO panoptic file, of categories (id, name) and annotations (file_name, segments_info of "
@@ -153,13 +159,30 @@ def read_panoptic(path: Path) -> PanopticFile:
         ) from error
 
 
-def _panoptic(content: Any) -> PanopticFile:
-    names = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
+def _panoptic(content: Any, path: Path) -> PanopticFile:
+    faults: list[str] = []
+    names: dict[int, str] = {}
+    for place, entry in enumerate(content["categories"]):
+        id_, name = int(entry["id"]), str(entry["name"])
+        if id_ in names or name in names.values():
+            faults.append(f"{path}: categories[{place}]: a second category of id {id_} or name {name!r}; remove one")
+        names.setdefault(id_, name)
     label = {id_: place for place, id_ in enumerate(sorted(names))}
-    segments = {
-        Path(entry["file_name"]).stem: {
-            int(segment["id"]): label[segment["category_id"]] for segment in entry["segments_info"]
-        }
-        for entry in content["annotations"]
-    }
-    return PanopticFile([names[id_] for id_ in sorted(names)], segments)
+    segments: dict[str, dict[int, int]] = {}
+    for place, entry in enumerate(content["annotations"]):
+        where, stem = f"{path}: annotations[{place}], {entry['file_name']}", Path(entry["file_name"]).stem
+        if stem in segments:
+            faults.append(f"{where}: a second annotation of this picture; remove one")
+            continue
+        segments[stem] = {}
+        for segment in entry["segments_info"]:
+            id_, category = int(segment["id"]), segment["category_id"]
+            if id_ in {0, *segments[stem]}:
+                faults.append(f"{where}: segment {id_} is {'there twice' if id_ else 'void'}; give it an id of its own")
+            elif category not in label:
+                faults.append(
+                    f"{where}: segment {id_} has category {category!r}, which the file lacks; correct one of them"
+                )
+            else:
+                segments[stem][id_] = label[category]
+    return PanopticFile([names[id_] for id_ in sorted(names)], segments, faults)

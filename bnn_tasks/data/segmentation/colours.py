@@ -49,10 +49,18 @@ def read_colour_table(path: Path) -> dict[str, list[int]]:
         raise DataError(f"{path}: the colour table cannot be read ({error}); correct `colours`") from error
     colours: dict[str, list[int]] = {}
     for number, line in enumerate(lines, 1):
-        words = line.replace(",", " ").split()
+        cells = [cell.strip() for cell in line.split(",")]
+        words = cells if len(cells) > 1 else line.split()
         if not words or words[0].startswith("#"):
             continue
         first, last = words[:3], words[-3:]
+        if len(cells) > 4 and any(cell.isdecimal() for cell in cells):
+            raise DataError(
+                f"{path}:{number}: expected name,red,green,blue, but got {len(cells)} columns, {line.strip()!r}; leave out the "
+                "others"
+            )
+        if not all(words):
+            raise DataError(f"{path}:{number}: expected three numbers and a name, but got {line.strip()!r}; correct it")
         if len(words) > 3 and all(word.isdecimal() for word in first):
             name, colour = " ".join(words[3:]), first
         elif len(words) > 3 and all(word.isdecimal() for word in last):

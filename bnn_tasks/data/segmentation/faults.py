@@ -1,5 +1,6 @@
 """Faults of pictures and masks in words, so that training and ``check-data`` say the same of the same set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -30,6 +31,29 @@ def one_class_fault(name: str) -> str:
     return (
         f"{name!r} is the only class, so any net is right on every pixel that is not void, and training teaches nothing; if "
         "there is a background, make it a class"
+    )
+
+
+def unmet_fault(name: str) -> str:
+    """Say that a class cannot be learnt.
+
+    Args:
+        name: of the class.
+    """
+    return f"class {name!r} has no pixel in the train split, so it cannot be learnt"
+
+
+def void_class_hint(names: Sequence[str], unmet: Sequence[int]) -> str | None:
+    """Say how masks of 0 and 255 are read, which many programs write for two classes; None where it does not matter.
+
+    Args:
+        names: of the classes.
+        unmet: labels that no mask has.
+    """
+    if len(names) != 2 or list(unmet) != [1]:
+        return None
+    return (
+        f"no pixel is {names[1]!r}; if that is what 255 stands for, which is void, say so: values: [0, 255], void: []"
     )
 
 

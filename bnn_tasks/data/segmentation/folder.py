@@ -49,7 +49,7 @@ class MaskFolderData(SegmentationData):
 
     Raises:
         ValueError: a value out of its range, ``{split}`` in one of the two folders only, one folder in the other so that files
-            of both kinds are found, or ``values`` with ``colours``.
+            of both kinds are found, or ``values`` with ``colours``, or one folder for both without ``mask_end``.
     """
 
     def __init__(
@@ -165,8 +165,10 @@ class MaskFolderData(SegmentationData):
             findings: takes pictures without a mask and masks without a picture.
         """
         name = self.splits[split]
-        if split == "test" not in self._named and (
-            SPLIT not in self.images or not self._folder(self.images, name).is_dir()
+        if (
+            split == "test"
+            and "test" not in self._named
+            and (SPLIT not in self.images or not self._folder(self.images, name).is_dir())
         ):
             log.info("%s: no test split, so the test split is the val split", self.root)
             name = self.splits["val"]
@@ -202,6 +204,11 @@ def _check_apart(root: Path, images: str, masks: str, mask_end: str) -> None:
     """Raise where the search of one folder meets the files of the other; masks that an ending tells may lie above."""
     pictures, labels = (Path(os.path.normpath(root / folder)) for folder in (images, masks))
     if pictures == labels:
+        if not mask_end:
+            raise ValueError(
+                f"Expected `mask_end` where pictures and masks are in one folder, but both are in {images!r} and "
+                "nothing tells them apart. Cure: mask_end: _mask for a.jpg and a_mask.png; or two folders"
+            )
         return
     if labels.is_relative_to(pictures) or (not mask_end and pictures.is_relative_to(labels)):
         raise ValueError(

@@ -16,7 +16,7 @@ STRETCHED = {"L;2": 85, "L;4": 17}
 
 
 def mask_size(path: Path) -> Size:
-    """Return a mask's (height, width) from its header alone.
+    """Return a mask's (height, width) from its header alone (TIFF is decoded).
 
     Args:
         path: of the mask.
@@ -26,6 +26,8 @@ def mask_size(path: Path) -> Size:
     """
     try:
         with Image.open(path) as image:
+            if image.format == "TIFF":  # its orientation tag turns the header's size, and the pixels otherwise
+                image.load()
             width, height = image.size
     except Exception as error:  # as in ``_Opened``
         raise _unreadable(path, error) from error
@@ -35,7 +37,7 @@ def mask_size(path: Path) -> Size:
 def read_indices(path: Path) -> np.ndarray:
     """Read the numbers of an index mask: palette indices, grey values of 1 to 16 bits.
 
-    A 1-bit file has 0 and 1. An EXIF orientation is not applied.
+    A 1-bit file has 0 and 1. An EXIF orientation is not applied but for TIFF's, which Pillow applies.
 
     Args:
         path: of the mask.

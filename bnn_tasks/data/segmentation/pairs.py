@@ -1,18 +1,19 @@
 """Which mask belongs to which picture."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
-from bnn_tasks.runtime.images import ImageError, image_size
+from bnn_tasks.runtime.images import ImageError, image_files, image_size
 
 
 class Place(NamedTuple):
     """Where files of one kind are: in a folder and the folders below it.
 
-    A file's name is its path below the folder, without suffix and ending.
+    A file's name is its path below the folder, without suffix and ending, in Unicode's composed form (NFC).
 
     Attributes:
         folder: to look in.
@@ -33,13 +34,11 @@ class Place(NamedTuple):
         if not self.folder.is_dir():
             raise DataError(f"{self.folder}: no such folder; correct `root`, or where pictures and masks are below it")
         files: dict[str, Path] = {}
-        for path in sorted(self.folder.rglob("*")):
-            below = path.relative_to(self.folder)
-            hidden = any(part.startswith(".") for part in below.parts)
-            counts = path.suffix.lower() in self.suffixes and path.stem.endswith(self.end)
-            if hidden or not counts or not path.is_file():
+        for path in image_files(self.folder, self.suffixes):
+            if not path.stem.endswith(self.end):
                 continue
-            name = below.with_suffix("").as_posix().removesuffix(self.end)
+            below = path.relative_to(self.folder).with_suffix("").as_posix().removesuffix(self.end)
+            name = unicodedata.normalize("NFC", below)  # macOS writes ä as two characters
             if name in files:
                 raise DataError(f"{path}: has the same name as {files[name].name}; rename one of them")
             files[name] = path

@@ -1,7 +1,9 @@
-"""What is looked at before an epoch is spent: sizes by the files' headers, and that some pixel counts."""
+"""What is looked at before an epoch is spent: sizes by the files' headers, and what the masks' pixels are."""
 
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from bnn_tasks.data.findings import DataError
 from bnn_tasks.data.segmentation.batch import VOID
@@ -9,6 +11,8 @@ from bnn_tasks.data.segmentation.coding import MaskCoding
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
 from bnn_tasks.data.segmentation.faults import size_fault, void_fault
 from bnn_tasks.runtime.images import ImageError, image_size
+
+MOST_READ = 200  # masks in which a class is looked for: seconds, for large ones
 
 
 def check_headers(records: Sequence[SegmentationRecord], coding: MaskCoding, replace_damaged: bool) -> None:
@@ -57,3 +61,22 @@ def check_counted(root: Path, split: str, records: Sequence[SegmentationRecord],
         readable += 1
     if readable:
         raise DataError(void_fault(root, split, readable))
+
+
+def unmet_classes(records: Sequence[SegmentationRecord], coding: MaskCoding, num_classes: int) -> list[int]:
+    """Labels that no mask has; none where that takes more than `MOST_READ` masks to say.
+
+    Args:
+        records: of a split; masks that cannot be read are left to the loader.
+        coding: of their masks.
+        num_classes: K.
+    """
+    unmet = set(range(num_classes))
+    for place, record in enumerate(records):
+        if not unmet or place == MOST_READ:
+            return []
+        try:
+            unmet.difference_update(np.bincount(coding.read(record.mask).ravel()).nonzero()[0].tolist())
+        except (ImageError, DataError):
+            return []
+    return sorted(unmet)

@@ -122,7 +122,7 @@ class VOCSegmentationData(SegmentationData):
 
     def _list(self, split: str) -> str:
         name = self.splits[split]
-        if split == "test" not in self._named and not (self._lists / "test.txt").is_file():
+        if split == "test" and "test" not in self._named and not (self._lists / "test.txt").is_file():
             log.info("%s: no test list, so the test split is the val split", self.root)
             return self.splits["val"]
         return name
