@@ -181,6 +181,15 @@ def test_missing_pictures(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "nothing.png" in stopped(["run", net, str(tmp_path / "nothing.png"), "--out", out], capsys)
     (tmp_path / "empty").mkdir()
     assert "empty" in stopped(["run", net, str(tmp_path / "empty"), "--out", out], capsys)
+    assert "--images to be a folder with pictures" in stopped(["bench", net, "--images", str(tmp_path / "no")], capsys)
+
+
+def test_where_nothing_can_be_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    words = ["run", str(run / "net.safetensors"), str(tmp_path), "--out", str(tmp_path / "file")]
+    assert "is a file. Cure: another name" in stopped(words, capsys)
+    words = ["export", last(run), "--out", str(tmp_path / "none" / "net.safetensors")]
+    assert "Cure: make the folder" in stopped(words, capsys)
 
 
 class Code:

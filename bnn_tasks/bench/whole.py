@@ -17,6 +17,7 @@ from bnn_tasks.bench.simplify import float_net
 from bnn_tasks.runtime import Resize, Session, read_image
 from bnn_tasks.runtime.format import load, save
 from bnn_tasks.runtime.graph import Graph
+from bnn_tasks.runtime.images import image_files
 from bnn_tasks.runtime.session import cores
 
 EXAMPLES = 4  # pictures in rotation
@@ -130,9 +131,9 @@ def _examples(session: Session, net: Net, images: str | os.PathLike[str] | None)
         return list(rng.random(shape, np.float32))
     if channels != 3:
         raise ValueError(f"Expected a net of 3 channels for --images, but it has {channels}.")
-    paths = sorted(path for path in Path(images).iterdir() if path.suffix.lower() in PICTURES)[:EXAMPLES]
+    paths = image_files(Path(images), PICTURES)[:EXAMPLES]  # none of a folder that does not exist
     if not paths:
-        raise ValueError(f"Expected pictures in {os.fspath(images)!r}, but found none.")
+        raise ValueError(f"Expected --images to be a folder with pictures, but found none in {os.fspath(images)!r}.")
     resize = session.resize
     assert resize is not None
     canvases = [resize.fit(read_image(path), size=net.size)[0] for path in paths]

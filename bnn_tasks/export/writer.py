@@ -113,10 +113,15 @@ def export(
     Raises:
         ExportError: a layer has no operation in the runtime; the message names it.
         TypeError: `module` is no module or `example` no tensor.
-        ValueError: `example` is not such a batch, or a model lacks names for its classes or `resize`.
+        ValueError: `example` is not such a batch, a model lacks names for its classes or `resize`, or the folder is missing.
         ParityError: the artifact does not compute what the module computes; no file is left.
     """
     _check_arguments(module, example, classes, resize)
+    target = Path(path)
+    if not target.resolve().parent.is_dir():  # said before the comparison, not after
+        raise ValueError(
+            f"Expected a file in a folder that exists, but got {os.fspath(path)!r}. Cure: make the folder."
+        )
     frozen = copy.deepcopy(module).cpu().float().eval()
     if is_layer(frozen):
         frozen = nn.Sequential(frozen)  # the tracer looks at what is inside a module
@@ -131,7 +136,6 @@ def export(
         probabilities=writer.probabilities,
         class_map=writer.class_map,
     )
-    target = Path(path)
     draft = target.with_name(target.name + ".unverified")
     try:
         save(draft, graph, writer.builder.tensors)

@@ -142,8 +142,8 @@ def run_folder(
 
     Raises:
         ArtifactError: `model` is damaged.
-        ValueError: `model` is none of the three, there is nothing to read, a picture would be drawn over, or `draw_from` or
-            `window` is out of range or not for this net.
+        ValueError: `model` is none of the three, there is nothing to read, a picture would be drawn over, `out` is a file, or
+            `draw_from` or `window` is out of range or not for this net.
     """
     if not 0 <= draw_from <= 1:
         raise ValueError(f"Expected the score to draw from to be in [0, 1], but got {draw_from}.")
@@ -154,6 +154,8 @@ def run_folder(
         raise ValueError(
             f"Expected --window to be an overlap in [0, 1) for a segmenter, but got {window} for a {report.kind}."
         )
+    if report.out.is_file():
+        raise ValueError(f"Expected --out to be a folder, but {os.fspath(out)!r} is a file. Cure: another name.")
     images = list(find_images(paths, report.out))
     names = _drawn_names(images, report.out, report.kind == "segmenter")
     report.out.mkdir(parents=True, exist_ok=True)

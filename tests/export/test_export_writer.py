@@ -180,8 +180,8 @@ def test_an_example_with_other_channels_is_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError):  # noqa: PT011
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Cure: make the folder"):
         export(small(), tmp_path / "nowhere" / "net.safetensors", example=X)
 
 
