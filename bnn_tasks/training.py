@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import torch
+from jsonargparse import ArgumentError
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported so that a config may say `class_path: DetectionTask`.
@@ -54,6 +55,7 @@ class TrainingCLI(LightningCLI):
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
             auto_configure_optimizers=False,
+            parser_kwargs={"exit_on_error": False},
             args=arguments,
             run=run,
         )
@@ -66,8 +68,15 @@ class TrainingCLI(LightningCLI):
                 parser.add_argument(f"--{name}", type=Any, help=argparse.SUPPRESS)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Put the file's name in the place of the checkpoint `last`; refuse Lightning's other words."""
-        super().parse_arguments(parser, args)
+        """Put the file's name in the place of the checkpoint `last`; refuse Lightning's other words.
+
+        Raises:
+            ValueError: an option is refused, or there is no such checkpoint.
+        """
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            raise ValueError(readable(str(error))) from error
         options = self.config[self.config.subcommand] if self._run else {}
         if self._run and self.config.subcommand == "predict":
             options["return_predictions"] = bool(options["return_predictions"])  # a set's masks may not fit into memory

@@ -60,6 +60,34 @@ def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "usual"]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--trainer.max_epochs", "foo", 'Parser key "trainer.max_epochs": Expected a int Given value: foo'),
+        ("--data.init_args.batch_size", "x", 'Parser key "batch_size": Expected a int. Got value: x'),
+        ("--model.init_args.model.init_args.nonsense", "3", "Option 'nonsense' is not accepted."),
+        ("--nonsense", "3", "unrecognized arguments: --nonsense 3"),
+        (
+            "--model.init_args.model.init_args.backbone.init_args.depth",
+            "17",
+            "Expected `depth` to be one of [18, 34, 50]",
+        ),
+    ],
+)
+def test_a_refused_option_is_told_in_a_line(
+    option: str, value: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(tiny_config(tmp_path)))
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", str(tmp_path / "given.yaml"), option, value])
+    assert stop.value.code == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("bnn-tasks fit: ")
+    assert told in line
+    assert "Namespace" not in line
+    assert "Union" not in line
+
+
 def test_a_folder_behind_window_is_no_overlap(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["run", "net.safetensors", "--window", "pictures", "--out", "out"])

@@ -11,7 +11,10 @@ from bnn_tasks.tasks.base import Task
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 UNION = "Does not validate against any of the Union subtypes"
-NOISE = re.compile(rf"[ -]*({UNION}|Subtypes: |Errors:|Expected a <class 'NoneType'>|Given value)")
+NOISE = re.compile(rf"[ -]*({UNION}|Subtypes: |Errors:|Expected a <class 'NoneType'>|Given value type|Given value: N)")
+# In a line: the type of a constructor that a config names, and the dump of what it was given.
+DUMP = re.compile(r"Type \S.*? expects a function or a callable class: | ?Got value: (Namespace|NestedArg)\(.*")
+CLASS = re.compile(r"<class '([\w.]+)'>")
 
 
 def readable(message: str) -> str:
@@ -20,9 +23,10 @@ def readable(message: str) -> str:
     Args:
         message: of an error.
     """
-    if not message.startswith(UNION):
+    if UNION not in message:
         return message
-    return " ".join(line.strip().removeprefix("- ") for line in message.splitlines() if not NOISE.match(line))
+    lines = (DUMP.sub("", line).strip().removeprefix("- ") for line in message.splitlines() if not NOISE.match(line))
+    return CLASS.sub(r"\1", " ".join(lines))
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
