@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=250)
     parser.add_argument("--out", help="JSON file to write")
     options = parser.parse_args()
+    if options.out is not None:
+        Path(options.out).parent.mkdir(parents=True, exist_ok=True)  # now, and not after half an hour
     victim, eps, steps = CheckpointVictim(options.checkpoint), options.eps / 255, options.steps
     images, labels = pictures(options.config, options.images)
     net = victim.module

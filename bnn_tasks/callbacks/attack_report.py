@@ -1,6 +1,5 @@
 """What attacks on a detector or a segmenter leave: attacks.json, the table, and a picture of it."""
 
-import math
 from pathlib import Path
 
 from bnn_tasks.callbacks.canvas import new_figure
@@ -23,11 +22,6 @@ def _draw(task: AttackTask, path: Path) -> None:
     figure.savefig(path)
 
 
-def _plain(figures: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN: what no image has is null."""
-    return {name: None if math.isnan(value) else value for name, value in figures.items()}
-
-
 class AttackReport(TestReport[AttackTask]):
     """Writes ``robustness/attacks.json``, ``attacks.txt`` and ``attacks.png`` after a test of `AttackTask`.
 
@@ -39,12 +33,12 @@ class AttackReport(TestReport[AttackTask]):
 
     def write(self, task: AttackTask, folder: Path) -> None:
         """See `TestReport`."""
-        rows = [{"attack": row.attack, "eps_255": 255 * row.eps, "figures": _plain(row.figures)} for row in task.rows]
+        rows = [{"attack": row.attack, "eps_255": 255 * row.eps, "figures": row.figures} for row in task.rows]
         content = {
             "checkpoint": task.checkpoint,
             "batches": task.batches,
             "seed": task.seed,
-            "clean": _plain(task.clean),
+            "clean": task.clean,
             "rows": rows,
         }
         write_json(folder / "attacks.json", content)

@@ -26,11 +26,7 @@ class CorruptionReport(TestReport[CorruptionTask]):
             "figure": task.figure,
             "batches": task.batches,
             "seed": task.seed,
-            "clean": scores.clean,
-            "mpc": scores.mean_performance(),
-            "rpc": scores.relative_performance() if scores.clean else None,
-            "by_severity": scores.by_severity(),
-            "scores": {name: list(values) for name, values in scores.scores.items()},
+            **scores.to_json(),
         }
         write_json(folder / "corruptions.json", content)
         (folder / "corruptions.txt").write_text(task.table() + "\n")

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from bnn_tasks.callbacks.canvas import new_figure
 from bnn_tasks.callbacks.short_name import short_name
 from bnn_tasks.metrics import VOCResult
 
@@ -46,8 +46,7 @@ def _curve(result: VOCResult, label: int) -> np.ndarray:
 
 
 def _together(result: VOCResult, classes: list[str]) -> Figure:
-    figure = Figure(figsize=(7.5, 4.8), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 4.8)
     axes = figure.add_subplot()
     for label, name in enumerate(classes):
         text = f"{short_name(name)}: AP50 {_ap(result, label)} ({int(result.positives[label])} objects)"
@@ -65,8 +64,7 @@ def _panels(result: VOCResult, classes: list[str]) -> Figure:
     """Panels of side 1 in one plot: matplotlib takes seconds to lay out and draw eighty plots."""
     columns = min(COLUMNS, -(-len(classes) // 3))
     rows = -(-len(classes) // columns)
-    figure = Figure(figsize=(1.5 * columns + 0.7, 1.9 * rows + 0.8), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.5 * columns + 0.7, 1.9 * rows + 0.8)
     axes = figure.add_subplot()
     frame = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]])
     middle = [np.array([[0.5, 0], [0.5, 1]]), np.array([[0, 0.5], [1, 0.5]])]

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from bnn_tasks.callbacks.canvas import new_figure
 from bnn_tasks.callbacks.short_name import short_name
 
 MOST_NUMBERS = 30  # rows up to which every cell says its count
@@ -45,8 +44,7 @@ def draw_matrix(
     """
     count = max(len(rows), len(columns))
     side = max(min(2.5 + 0.42 * count if count <= MOST_NUMBERS else 2.5 + 0.115 * count, 20.0), 4.5)  # inches
-    figure = Figure(figsize=(side + 0.8, side), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(side + 0.8, side)
     axes = figure.add_subplot()
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     # The square root shows rare confusions, which on a linear scale would be as white as none.

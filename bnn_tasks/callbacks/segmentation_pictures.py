@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from bnn_tasks.callbacks.canvas import new_figure
 from bnn_tasks.callbacks.matrix_picture import draw_matrix, percent_text
 from bnn_tasks.callbacks.short_name import short_name
 from bnn_tasks.runtime.captions import picture_grid
@@ -62,8 +61,7 @@ def draw_class_bars(scores: Mapping[str, Sequence[float]], classes: Sequence[str
         path: of the PNG.
     """
     count, thickness = len(classes), 0.8 / len(scores)
-    figure = Figure(figsize=(7.0, min(1.4 + 0.36 * count, 40.0)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.0, min(1.4 + 0.36 * count, 40.0))
     axes = figure.add_subplot()
     for index, (name, values) in enumerate(scores.items()):
         places = np.arange(count) + (index - (len(scores) - 1) / 2) * thickness

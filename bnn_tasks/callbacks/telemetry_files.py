@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from bnn_tasks.callbacks.canvas import new_figure
 
 COLUMNS = (
     *("step", "epoch", "layer", "weights", "flip_ratio", "kept_share", "sign_balance", "entropy", "filter_entropy"),
@@ -61,8 +60,7 @@ def draw(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     columns = min(len(layers), max(3, math.ceil(math.sqrt(len(layers)))))
     lines = math.ceil(len(layers) / columns)
-    figure = Figure(figsize=(max(2.4 * columns, 7), 1.7 * lines + 1.1), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(2.4 * columns, 7), 1.7 * lines + 1.1)
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for index, (axes, layer) in enumerate(zip(grid, layers)):
         own = [row for row in rows if row["layer"] == layer]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn_tasks.robustness.attacks.base import Attack
+from bnn_tasks.robustness.attacks.unbroken import Unbroken
 from bnn_tasks.robustness.frozen import frozen
 from bnn_tasks.robustness.objective import CrossEntropyObjective, Objective
 
@@ -36,6 +37,9 @@ class TrainingObjective:
 
     replays: int = 1
 
+    def start(self) -> None:
+        """Forget what another fit left; called before the first batch."""
+
     def __call__(self, learner: Learner, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Losses by name, scalars, weights included; their sum is minimised.
 
@@ -55,31 +59,21 @@ class CleanTraining(TrainingObjective):
         return learner.loss(learner.forward(images), labels)
 
 
-class InnerCrossEntropy(CrossEntropyObjective):
-    """Cross entropy that is raised to the end: no image counts as lost, which would leave it at the border of its class."""
-
-    def broken(self, images: Tensor) -> Tensor:
-        """False for every image."""
-        return torch.zeros(len(images), dtype=torch.bool, device=images.device)
-
-    def judged(self, images: Tensor, progress: float = 0.0) -> tuple[Tensor, Tensor]:
-        """From one forward pass."""
-        return self(images, progress), self.broken(images)
-
-
 class PGDTraining(TrainingObjective):
     """min_θ E max_{‖δ‖ <= ε} L(θ, x + δ, y) (Madry et al., Towards Deep Learning Models Resistant, 2018).
 
-    The attack raises the cross entropy and runs to the end on every image; the point of highest loss that it met is trained on.
-    The clean image is not. While it runs, the net is in evaluation mode (our choice): BatchNorms use their running statistics,
-    so that an image's perturbation does not depend on its neighbours, and are not touched; dropout is off. The pass that is
-    trained on is in training mode, and its adversarial images alone move the statistics.
+    The attack raises the cross entropy and runs to the end on every image, none of which counts as lost; the point of highest
+    loss that it met is trained on, which is the clean image where no other has a higher one. While it runs, the net is in
+    evaluation mode (our choice): BatchNorms use their running statistics, so that an image's perturbation does not depend on
+    its neighbours, and are not touched; dropout is off. The pass that is trained on is in training mode, and its adversarial
+    images alone move the statistics.
 
     The attack's precision is training's. In bfloat16 a normalised image value of 1 has steps of 1/128, some 0.5/255 of an
     image's range: below about ε = 2/255 train in float32.
 
     Args:
-        attack: the inner maximiser, for instance ``PGD(steps=7, step_size=0.25)``, the paper's steps on CIFAR-10.
+        attack: the inner maximiser, for instance ``PGD(steps=7, step_size=0.25)``, the paper's steps on CIFAR-10; none that
+            raises a loss of its own.
         eps: ε, finite and > 0, in units of images in [0, 1]: 8/255 is 0.0313725.
 
     Raises:
@@ -92,7 +86,9 @@ class PGDTraining(TrainingObjective):
     def __call__(self, learner: Learner, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The classifier's own loss of the perturbed images."""
         with frozen(learner.module):
-            worst = inner_maximum(self.attack, InnerCrossEntropy(learner.module, labels), images, self.eps)
+            worst = inner_maximum(
+                self.attack, Unbroken(CrossEntropyObjective(learner.module, labels)), images, self.eps
+            )
         return learner.loss(learner.forward(worst), labels)
 
 

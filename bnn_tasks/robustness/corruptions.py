@@ -11,6 +11,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -205,6 +206,16 @@ class CorruptionScores:
     def by_severity(self) -> list[float]:
         """The mean over corruptions at severities 1 to 5."""
         return [float(value) for value in np.mean(list(self.scores.values()), axis=0)]
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures; ``rpc`` may be NaN."""
+        return {
+            "clean": self.clean,
+            "mpc": self.mean_performance(),
+            "rpc": self.relative_performance(),
+            "by_severity": self.by_severity(),
+            "scores": {name: list(values) for name, values in self.scores.items()},
+        }
 
     def corruption_error(self, baseline: "CorruptionScores") -> float:
         """mCE = mean over corruptions c of Σ_s E_{s,c} / Σ_s E'_{s,c}, E = 1 - score (Hendrycks and Dietterich, 2019).

@@ -11,7 +11,7 @@ class FreeTraining(TrainingObjective):
 
     δ ← clip(δ + ε·sign(∇_δ L(θ, clip(x + δ, 0, 1), y)), -ε, ε), from the gradients of the very pass that θ is stepped with,
     before that step. δ is L∞, starts at 0, stays from batch to batch (the first n of it for a batch of n), and starts at 0
-    again where a fit is resumed. (Adversarial Training for Free!, 2019.)
+    again where a fit is resumed and where a batch is larger than any before. (Adversarial Training for Free!, 2019.)
 
     There is no inner attack: every pass is in training mode, moves BatchNorm's running statistics, and sees images in [0, 1].
     m steps are made on each batch, while learning rate and progress count batches: for the cost of plain training, divide the
@@ -29,6 +29,10 @@ class FreeTraining(TrainingObjective):
         if replays < 1:
             raise ValueError(f"Expected `replays` to be >= 1, but got {replays}.")
         self.eps, self.replays = checked_radius(eps), replays
+        self.start()
+
+    def start(self) -> None:
+        """δ ← 0."""
         self._delta = torch.zeros(0)
 
     def __call__(self, learner: Learner, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

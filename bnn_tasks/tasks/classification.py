@@ -71,12 +71,13 @@ class ClassificationTask(Task):
         return logits
 
     def on_fit_start(self) -> None:
-        """Refuse gradients accumulated over replayed batches; set the compiled forward up, where it is wanted."""
+        """Refuse gradients accumulated over replayed batches; set up objective and, where it is wanted, compiled forward."""
         if self.objective.replays > 1 and self.trainer.accumulate_grad_batches != 1:
             raise ValueError(
                 f"Expected trainer.accumulate_grad_batches to be 1 for {type(self.objective).__name__}, which steps several "
                 f"times on each batch, but got {self.trainer.accumulate_grad_batches}. Cure: 1, or PGDTraining."
             )
+        self.objective.start()
         self._compiled = CompiledForward(self.model) if self.compile_training else None
 
     def training_forward(self, images: Tensor) -> Tensor:

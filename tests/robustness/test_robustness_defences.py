@@ -21,6 +21,8 @@ from bnn_tasks.models import Classifier
 from bnn_tasks.robustness.adversarial_training import CleanTraining, Learner, PGDTraining, TrainingObjective
 from bnn_tasks.robustness.attacks.base import Attack, Attacked
 from bnn_tasks.robustness.attacks.pgd import PGD
+from bnn_tasks.robustness.attacks.raising import Raising
+from bnn_tasks.robustness.dlr import DLRObjective
 from bnn_tasks.robustness.free_training import FreeTraining
 from bnn_tasks.robustness.frozen import frozen
 from bnn_tasks.robustness.objective import Objective
@@ -70,6 +72,20 @@ class Checkerboard(Attack):
         torch.autograd.grad(losses.sum(), x)
         assert not broken.any(), "every image is fought for to the end"
         return Attacked(x.detach(), broken, losses.detach(), torch.ones(len(x)))
+
+
+def test_what_raises_a_loss_of_its_own_is_no_inner_maximiser() -> None:
+    with pytest.raises(TypeError, match="but got Unbroken"):
+        PGDTraining(Raising(PGD(2), DLRObjective), EPS)(learner(net()), IMAGES, LABELS)
+
+
+def test_a_second_fit_of_free_training_starts_at_nought() -> None:
+    training, model = FreeTraining(EPS), net()
+    first = training(learner(model), IMAGES, LABELS)["cross_entropy"]
+    first.backward()
+    assert training(learner(model), IMAGES, LABELS)["cross_entropy"] != first, "δ has moved"
+    training.start()
+    torch.testing.assert_close(training(learner(model), IMAGES, LABELS)["cross_entropy"], first)
 
 
 def statistics(model: nn.Module) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ import torch
 from attack_victims import generated, real_net, seeded
 from torch import Tensor, nn
 
+from bnn_tasks.robustness.attacks import FGSM, WorstCase
 from bnn_tasks.robustness.attacks.hop_skip_jump import HopSkipJump
 from bnn_tasks.robustness.objective import MarginObjective, Objective
 
@@ -93,6 +94,15 @@ def test_an_attack_within_a_ball(norm: str, victim: nn.Module) -> None:
     assert attack.name == "HopSkipJump-6"
     again = attack(objective, images, eps, seeded(0))
     assert torch.equal(again.images, found.images)
+
+
+def test_beside_attacks_that_see_values_the_best_image_is_kept(victim: nn.Module) -> None:
+    images, labels = generated(32)
+    objective = MarginObjective(victim, labels)
+    attack = WorstCase([FGSM(), HopSkipJump(steps=1, evaluations=5, norm="linf")])
+    found = attack(objective, images, 0.01, seeded(0))
+    assert not found.broken.all()
+    torch.testing.assert_close(found.losses, objective(found.images))
 
 
 def test_every_question_is_counted() -> None:

@@ -1,15 +1,21 @@
 """Attacks on a detector and a segmenter from the command line."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from configs_for_tests import tiny_classification_config, tiny_config, tiny_segmentation_config
 
 from bnn_tasks.cli import main
 from bnn_tasks.tasks import AttackTask
+from bnn_tasks.tasks.checkpoint import load_task
+from bnn_tasks.tasks.robustness.attack_task import attacked
+from bnn_tasks.tasks.robustness.performance import performance
+from bnn_tasks.training import TrainingCLI
 
 
 def pgd(steps: int) -> dict[str, Any]:
@@ -22,6 +28,10 @@ CASES = {
     "ap": (lambda f: tiny_config(f, 1), {"class_path": "GoalAttack", "init_args": {"attack": pgd(2), "goal": GOAL}}),
     "miou": (tiny_segmentation_config, {"class_path": "PixelAttack", "init_args": {"attack": pgd(2), "loss": LOSS}}),
 }
+
+
+def nullable(figures: dict[str, float]) -> dict[str, Any]:
+    return {name: None if math.isnan(value) else pytest.approx(value, abs=1e-6) for name, value in figures.items()}
 
 
 def trained(config: dict[str, Any], folder: Path) -> str:
@@ -47,6 +57,13 @@ def test_one_table_for_detectors_and_segmenters(
     assert next(iter(written["clean"])) == figure
     assert [row["eps_255"] for row in written["rows"]] == pytest.approx([1, 1, 1, 8, 8, 8])
     assert written["rows"][0]["attack"] == "noise"
+    task = load_task(path)
+    cli = TrainingCLI(["--config", str(tmp_path / "given.yaml")], run=False)
+    cli.datamodule.setup("test")
+    batches = [next(iter(cli.datamodule.test_dataloader()))]
+    assert written["clean"] == nullable(performance(task, batches))
+    last = attacked(task, batches, cli.model.attacks[-1], 8 / 255, torch.Generator().manual_seed(0))
+    assert written["rows"][-1]["figures"] == nullable(performance(task, last))
     assert "clean" in capsys.readouterr().out
     assert (tmp_path / "robustness" / "attacks.png").exists()
 

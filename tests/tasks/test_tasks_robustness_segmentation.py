@@ -1,6 +1,7 @@
 """Attacks on segmenters against closed forms and plain loops: objective, iterates kept, padding, figures."""
 
 import math
+import weakref
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -110,10 +111,13 @@ def test_a_linear_nets_worst_case_is_reached(loss: type[PixelLoss]) -> None:
 
 def test_running_out_of_memory_halves_the_batch(caplog: pytest.LogCaptureFixture) -> None:
     _, images, masks = linear_case()
+    failed: list[weakref.ref[Tensor]] = []
 
     class Small(Linear):
         def forward(self, images: Tensor) -> Tensor:
+            assert not any(one() is not None for one in failed), "an attempt that failed is still in memory"
             if torch.is_grad_enabled() and len(images) > 1:
+                failed.append(weakref.ref(images))
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return super().forward(images)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bnn_tasks.binary import BinaryLinear
 from bnn_tasks.cli import main
 from bnn_tasks.export import export
-from bnn_tasks.robustness.attacks import EOT, PGD, SurrogateSweep
+from bnn_tasks.robustness.attacks import EOT, FGSM, PGD, Attacked, SurrogateSweep
 from bnn_tasks.robustness.attacks.hop_skip_jump import HopSkipJump
 from bnn_tasks.robustness.objective import Objective
 from bnn_tasks.runtime import Resize
@@ -29,7 +29,7 @@ from bnn_tasks.tasks.robustness import (
     TransferMatrix,
     Victim,
 )
-from bnn_tasks.tasks.robustness.chunks import Chunks
+from bnn_tasks.tasks.robustness.chunks import Chunks, join
 from bnn_tasks.tasks.robustness.subject import Subject
 
 CLASSES = ["a", "b", "c", "d"]
@@ -121,6 +121,19 @@ def test_extra_attacks_have_rows_of_their_own() -> None:
     found = study(trained(real), arsenal=Arsenal(5, queries=20, extra=extra), count=24)
     assert {attack.name for attack in extra} <= {row.attack for row in found.rows}
     assert found.facts.transfer_alone is None
+
+
+def test_extra_attacks_need_names_of_their_own() -> None:
+    with pytest.raises(ValueError, match="FGSM is there"):
+        Arsenal(extra=[FGSM()])
+
+
+def test_a_part_that_is_done_stays_where_it_was() -> None:
+    def part(count: int, trace: list[float]) -> Attacked:
+        one = torch.zeros(count)
+        return Attacked(torch.zeros(count, 1, 1, 1), one > 0, one, one.long(), trace)
+
+    assert join([part(3, [0.0, 1.0, 2.0]), part(1, [4.0, 8.0]), part(2, [])]).trace == [1.0, 2.75, 3.5]
 
 
 def test_a_row_is_what_the_attack_alone_leaves() -> None:
@@ -246,7 +259,9 @@ def test_the_sweep_is_run_once_at_each_radius(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(SurrogateSweep, "__call__", counted)
     run = ClassifierStudy(Arsenal(3, queries=20), eps=4, ladder=(0, 1, 2, 4, 8), sweep=(1, 4), step_counts=(1, 2))
     found = run.run(NetVictim(trained(binary)), [], *pictures(40))
+    assert len(radii) >= 2
     assert sorted(radii) == pytest.approx([1, 2, 4, 8][: len(radii)])
+    assert found.surrogates
     ladder = dict(found.ladder)
     for eps, members in found.surrogates.items():  # what the sweep lost is lost on the ladder too
         assert ladder[eps].value <= members["all"]

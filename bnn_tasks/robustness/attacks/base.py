@@ -34,10 +34,12 @@ class Attack:
     Attributes:
         name: in reports.
         needs_gradient: whether it differentiates the objective; an exported artifact can be attacked without only.
+        sees_values: whether its `Attacked.losses` are the objective's values; a hard-label attack asks what is lost alone.
     """
 
     name: str
     needs_gradient: bool = True
+    sees_values: bool = True
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch.

@@ -40,6 +40,7 @@ class HopSkipJump(Attack):
     """
 
     needs_gradient = False
+    sees_values = False
 
     def __init__(
         self,

@@ -11,7 +11,15 @@ from bnn_tasks.robustness.objective import ClassificationObjective, Model, Objec
 
 RHO = 0.01  # the authors' ρ: the error signal 1 - p_y that a scale leaves at least
 GRID = 100  # the authors' grid of β for the Hessian norm
+MOST_VALUES = 1 << 26  # of Jacobians at a time: 256 MiB
 _RANGE = 1e-3  # ours: the grid's smallest β as a share of its largest, and the smallest γ as one of the logits' range
+
+
+def _parts(model: Model, images: Tensor) -> tuple[Tensor, ...]:
+    """Images a few at a time, so that their Jacobians fit into memory."""
+    with torch.no_grad():
+        classes = model(images[:1]).shape[1]
+    return images.split(max(1, MOST_VALUES // (classes * images[:1].numel())))
 
 
 def jacobian(model: Model, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,8 +86,8 @@ class NJS(Temperature):
         """See the class; 1/mean is 1 where the Jacobian is 0."""
         with torch.no_grad():
             logits = model(images).float()
-        _, rows = jacobian(model, images[: self.samples])
-        mean = float(torch.linalg.svdvals(rows).mean())
+        parts = _parts(model, images[: self.samples])
+        mean = float(torch.cat([torch.linalg.svdvals(jacobian(model, part)[1]) for part in parts]).mean())
         scale = torch.full((len(images),), 1 / mean if mean > 0 else 1.0, device=images.device)
         missing = 1 - (logits * scale[:, None]).softmax(1).gather(1, labels[:, None])[:, 0]
         gap = logits.amax(1) - logits.amin(1)
@@ -99,8 +107,11 @@ class HNS(Temperature):
 
     def scales(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
         """See the class; 1 where all logits are equal."""
-        logits, rows = jacobian(model, images)
-        gram = rows @ rows.mT
+        found = []
+        for part in _parts(model, images):
+            own, rows = jacobian(model, part)
+            found.append((own, rows @ rows.mT))
+        logits, gram = (torch.cat(one) for one in zip(*found))
         top = logits.sort(1, descending=True).values
         spread = top[:, 0] - top[:, -1]
         gap = torch.maximum(top[:, 0] - top[:, 1], _RANGE * spread)

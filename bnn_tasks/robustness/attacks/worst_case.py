@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bnn_tasks.robustness.attacks.base import Attack, Attacked
 from bnn_tasks.robustness.attacks.ledger import Ledger
+from bnn_tasks.robustness.attacks.raising import revalued
 from bnn_tasks.robustness.objective import Objective
 
 
@@ -52,6 +53,7 @@ class WorstCase(Attack):
             index = ledger.alive
             before = ledger.broken.clone()
             if len(index):
-                ledger.merge(index, attack(objective.select(index), images[index], eps, generator))
+                found = attack(objective.select(index), images[index], eps, generator)
+                ledger.merge(index, found if attack.sees_values else revalued(found, objective.select(index)))
             members[attack.name] = ledger.broken & ~before
         return MembersAttacked(**vars(ledger.result()), members=members)

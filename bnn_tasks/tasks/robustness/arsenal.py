@@ -39,7 +39,7 @@ class Arsenal:
     Args:
         steps: of the gradient attacks, >= 1.
         step_size: of PGD, as a share of ε; 0.25 is the usual 2/255 at 8/255.
-        queries: of Square, >= 1.
+        queries: of Square, >= 2.
         norm: "linf" or "l2".
         extra: further attacks of that norm, with names of their own: `EOT` for a net with random outputs, a hard-label attack.
 
@@ -77,6 +77,11 @@ class Arsenal:
         self.sweep = SurrogateSweep(self.pgd(steps), surrogates)
         self.dlr: Attack = Raising(APGD(steps, norm=norm), DLRObjective)
         self.square: Attack = Raising(Square(queries, norm=norm), MarginObjective)
+        names = [attack.name for attack in self.all(AUTO_ATTACK_TARGETS + 1, True, True, [])]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"Expected `extra` attacks with names of their own, but {', '.join(twice)} is there. Cure: leave it out."
+            )
 
     def pgd(self, steps: int, restarts: int = 1) -> PGD:
         """PGD with the net's own gradient.

@@ -6,15 +6,15 @@ from functools import singledispatch
 from typing import Any
 
 import torch
-from torch import nn
 
 from bnn_tasks.robustness.attacks import PGD, Attack, RandomNoise
 from bnn_tasks.tasks.base import Task
-from bnn_tasks.tasks.checkpoint import load_task
 from bnn_tasks.tasks.detection import DetectionTask
+from bnn_tasks.tasks.robustness.checkpoint_evaluation import CheckpointEvaluation
 from bnn_tasks.tasks.robustness.detection_figures import attacked_detection
-from bnn_tasks.tasks.robustness.evaluation_task import SMALLEST_EPS, EvaluationTask, require_gradients
+from bnn_tasks.tasks.robustness.evaluation_task import SMALLEST_EPS, require_gradients
 from bnn_tasks.tasks.robustness.performance import performance
+from bnn_tasks.tasks.robustness.rising import rising
 from bnn_tasks.tasks.robustness.segmentation_figures import attacked_segmentation
 from bnn_tasks.tasks.segmentation import SegmentationTask
 
@@ -59,7 +59,7 @@ class AttackRow:
     figures: dict[str, float]
 
 
-class AttackTask(EvaluationTask):
+class AttackTask(CheckpointEvaluation):
     """Attack a detector or a segmenter at the network's input; letterbox padding stays as it is.
 
     A detector's AP is the set's, so that there is no worst case image by image; a segmenter's `WorstImages` and `sea` are.
@@ -92,60 +92,39 @@ class AttackTask(EvaluationTask):
         batches: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(classes)
-        if not eps or list(eps) != sorted(set(eps)) or eps[0] < SMALLEST_EPS:
-            raise ValueError(
-                f"Expected `eps` to be rising numbers in units of 1/255, {SMALLEST_EPS} at least, but got {list(eps)}. Cure: "
-                "8 for 8/255."
-            )
-        if batches is not None and batches < 1:
-            raise ValueError(f"Expected `batches` to be >= 1, but got {batches}.")
-        self.task = load_task(checkpoint)
+        steps = rising("eps", eps, SMALLEST_EPS, " in units of 1/255 (8 for 8/255)")
+        super().__init__(checkpoint, classes, batches, seed)
         if not isinstance(self.task, DetectionTask | SegmentationTask):
             raise TypeError(
                 f"Expected {checkpoint!r} to be of a detector or a segmenter, but it is of a {type(self.task).__name__}. "
                 "Cure: RobustnessTask attacks classifiers."
             )
-        self.require_classes(checkpoint, self.task.classes)
-        self.model: nn.Module = self.task.model.requires_grad_(False)
         self.attacks: list[Attack] = [RandomNoise(), *([PGD(20)] if attacks is None else attacks)]
         names = [attack.name for attack in self.attacks]
         if len(set(names)) < len(names):
             raise ValueError(f"Expected attacks with names of their own, but got {names}. Noise is always there.")
-        self.checkpoint, self.batches, self.seed = checkpoint, batches, seed
-        self.eps = [step / 255 for step in eps]
+        self.eps = [step / 255 for step in steps]
         self.clean: dict[str, float] = {}
         self.rows: list[AttackRow] = []
-        self._seen: list[Any] = []
-
-    def names(self, batch: Any) -> Sequence[str]:
-        """The images' file names."""
-        return self.task.names(batch)
 
     def on_test_epoch_start(self) -> None:
-        """Forget an earlier test.
+        """Look at the trainer.
 
         Raises:
-            ValueError: torch is in inference mode, in which no gradient exists.
+            ValueError: torch is in inference mode, in which no gradient exists, or there are several processes.
         """
         super().on_test_epoch_start()
         require_gradients()
-        self._seen = []
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Keep a batch that is to be attacked."""
-        if self.batches is None or batch_idx < self.batches:
-            self._seen.append(batch)
 
     def on_test_epoch_end(self) -> None:
         """Attack."""
-        batches, self._seen = self._seen, []
-        self.clean = performance(self.task, batches)
+        loader = self.trainer.test_dataloaders
+        self.clean = performance(self.task, self.chosen(loader))
         self.rows = []
         for eps in self.eps:
             for attack in self.attacks:
                 generator = torch.Generator().manual_seed(self.seed)
-                found = attacked(self.task, batches, attack, eps, generator)
+                found = attacked(self.task, self.chosen(loader), attack, eps, generator)
                 self.rows.append(AttackRow(attack.name, eps, performance(self.task, found)))
         values = {"clean": next(iter(self.clean.values()))}
         values |= {f"{row.attack}@{255 * row.eps:g}": next(iter(row.figures.values())) for row in self.rows}

@@ -91,14 +91,15 @@ class CanvasObjective(Objective):
         count = len(self.canvas.images)
         try:
             found = attack(self, self.canvas.images, eps, generator)
+            found.images = self.canvas.paste(found.images)
+            return found
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error) or count == 1:
                 raise
-            _log.warning("out of memory with %d images at a time; halving the batch", count)
-            halves = torch.arange(count).tensor_split(2)
-            return join([self.select(index).attack(attack, eps, generator) for index in halves])
-        found.images = self.canvas.paste(found.images)
-        return found
+        # Here and not above: as long as the error is there, it keeps all that the failed attempt has allocated.
+        _log.warning("out of memory with %d images at a time; halving the batch", count)
+        halves = torch.arange(count).tensor_split(2)
+        return join([self.select(index).attack(attack, eps, generator) for index in halves])
 
     def select(self, index: Tensor) -> "CanvasObjective":
         """The same on some of the images.

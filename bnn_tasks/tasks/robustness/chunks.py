@@ -31,15 +31,12 @@ def join(parts: Sequence[Attacked]) -> Attacked:
     Args:
         parts: at least one, in order.
     """
-    steps = max(len(part.trace) for part in parts)
-    # Of parts that fought on while others were done.
-    traces = [[part.trace[k] for part in parts if k < len(part.trace)] for k in range(steps)]
     joined = Attacked(
         torch.cat([part.images for part in parts]),
         torch.cat([part.broken for part in parts]),
         torch.cat([part.losses for part in parts]),
         torch.cat([part.queries for part in parts]),
-        [sum(values) / len(values) for values in traces],
+        _mean_trace(parts),
     )
     grouped = [part for part in parts if isinstance(part, MembersAttacked)]
     if len(grouped) < len(parts):
@@ -48,6 +45,19 @@ def join(parts: Sequence[Attacked]) -> Attacked:
     return MembersAttacked(
         **vars(joined), members={name: torch.cat([part.members[name] for part in grouped]) for name in names}
     )
+
+
+def _mean_trace(parts: Sequence[Attacked]) -> list[float]:
+    """Mean over the images, step by step; a part that was done earlier stays where it was.
+
+    Left out from then on, it would make the mean jump to the others', which says nothing of what the steps brought.
+    """
+    climbed = [part for part in parts if part.trace]
+    count = sum(len(part.images) for part in climbed)
+    return [
+        sum(len(part.images) * part.trace[min(step, len(part.trace) - 1)] for part in climbed) / count
+        for step in range(max((len(part.trace) for part in climbed), default=0))
+    ]
 
 
 class Chunks:

@@ -1,18 +1,13 @@
 """``bnn-tasks test`` with corruptions: a trained net of any task on corrupted pictures of the test split."""
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
-from torch import nn
-
 from bnn_tasks.robustness.corruptions import SEVERITIES, CorruptionScores, chosen_corruptions, corruption_library
-from bnn_tasks.tasks.checkpoint import load_task
-from bnn_tasks.tasks.robustness.evaluation_task import EvaluationTask
+from bnn_tasks.tasks.robustness.checkpoint_evaluation import CheckpointEvaluation
 from bnn_tasks.tasks.robustness.performance import performance
 
 
-class CorruptionTask(EvaluationTask):
+class CorruptionTask(CheckpointEvaluation):
     """The fifteen common corruptions at five severities (Hendrycks and Dietterich, 2019), on the pictures as they are read.
 
     Logs ``test/clean``, ``test/mpc`` (mean over corruptions and severities), ``test/rpc`` (its share of the clean figure) and
@@ -42,33 +37,16 @@ class CorruptionTask(EvaluationTask):
         batches: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(classes)
         chosen = chosen_corruptions(corruptions)
-        if batches is not None and batches < 1:
-            raise ValueError(f"Expected `batches` to be >= 1, but got {batches}.")
         corruption_library()
-        self.task = load_task(checkpoint)
-        self.require_classes(checkpoint, self.task.classes)
-        self.model: nn.Module = self.task.model
-        self.checkpoint, self.corruptions, self.batches, self.seed = checkpoint, chosen, batches, seed
+        super().__init__(checkpoint, classes, batches, seed)
+        self.corruptions = chosen
         self.figure = ""
         self.scores: CorruptionScores | None = None
 
-    def names(self, batch: Any) -> Sequence[str]:
-        """The images' file names."""
-        return self.task.names(batch)
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Nothing: the loaders of `on_test_epoch_end` show what is judged."""
-
     def _measure(self, loader: Any) -> float:
         """The figure on a loader's batches."""
-
-        def moved() -> Iterator[Any]:
-            for batch in islice(loader, self.batches):
-                yield self.trainer.strategy.batch_to_device(batch)
-
-        self.figure, value = next(iter(performance(self.task, moved()).items()))
+        self.figure, value = next(iter(performance(self.task, self.chosen(loader)).items()))
         return value
 
     def on_test_epoch_end(self) -> None:

@@ -34,6 +34,16 @@ class EvaluationTask(Task):
     def __init__(self, classes: list[str]) -> None:
         super().__init__(classes, _no_optimizer)
 
+    def on_test_epoch_start(self) -> None:
+        """Refuse several processes, each of which would judge a part of the split.
+
+        Raises:
+            ValueError: there are several.
+        """
+        super().on_test_epoch_start()
+        if self.trainer.world_size > 1:
+            raise ValueError(f"Expected one process, but got {self.trainer.world_size}. Cure: trainer.devices: 1.")
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Refuse to train.
 

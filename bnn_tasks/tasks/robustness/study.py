@@ -20,6 +20,7 @@ from bnn_tasks.tasks.robustness.evaluation_task import SMALLEST_EPS
 from bnn_tasks.tasks.robustness.evidence import facts_of
 from bnn_tasks.tasks.robustness.examinations import Examination
 from bnn_tasks.tasks.robustness.findings import Accuracy, Examined, Example, Findings, Row, accuracy
+from bnn_tasks.tasks.robustness.rising import rising
 from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
 
@@ -28,12 +29,6 @@ _log = logging.getLogger(__name__)
 LADDER = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # ε in units of 1/255: from tiny to total
 WORST = "all"  # the sweep's row of the worst case
 EXAMPLES = 16  # pairs for the contact sheet
-
-
-def _rising(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    if not values or list(values) != sorted(set(values)) or values[0] < 0:
-        raise ValueError(f"Expected `{name}` to be rising numbers >= 0, but got {list(values)}.")
-    return tuple(values)
 
 
 class ClassifierStudy:
@@ -80,9 +75,9 @@ class ClassifierStudy:
             raise ValueError(f"Expected `eps` to be > 0, but got {eps}.")
         self.arsenal = Arsenal() if arsenal is None else arsenal
         self.eps = eps / 255
-        self.ladder = [step / 255 for step in _rising("ladder", ladder)]
-        self.sweep = [step / 255 for step in _rising("sweep", sweep)]
-        self.step_counts = [int(count) for count in _rising("step_counts", step_counts)]
+        self.ladder = [step / 255 for step in rising("ladder", ladder)]
+        self.sweep = [step / 255 for step in rising("sweep", sweep)]
+        self.step_counts = [int(count) for count in rising("step_counts", step_counts)]
         self.chunks, self.seed = Chunks(chunk), seed
         self.examinations = list(examinations or [])
 

@@ -67,8 +67,6 @@ class RobustnessTask(EvaluationTask):
         """
         super().on_test_epoch_start()
         require_gradients()
-        if self.trainer.world_size > 1:
-            raise ValueError(f"Expected one process, but got {self.trainer.world_size}. Cure: trainer.devices: 1.")
         count = len(self.trainer.test_dataloaders.dataset)  # type: ignore[union-attr]
         self._wanted = set(np.linspace(0, count - 1, min(self.images, count)).round().astype(int).tolist())
         self._seen, self._position = [], 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from bnn_tasks.tasks.checkpoint import load_checkpoint, load_task
+from bnn_tasks.tasks.checkpoint import load_task
 from bnn_tasks.tasks.robustness.artifact import ArtifactModel
 
 
@@ -53,8 +53,9 @@ class CheckpointVictim(Victim):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        self.classes = list(load_checkpoint(path)["bnn_tasks"]["classes"])
-        net: nn.Module = load_task(path).model.eval().float()
+        task = load_task(path)
+        self.classes = list(task.classes)
+        net: nn.Module = task.model.eval().float()
         self.module = net.requires_grad_(False)
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -30,13 +30,7 @@ class Corruptions(Examined):
 
     def to_json(self) -> dict[str, Any]:
         """All figures."""
-        return {
-            "clean": self.scores.clean,
-            "mpc": self.scores.mean_performance(),
-            "rpc": self.scores.relative_performance(),
-            "by_severity": self.scores.by_severity(),
-            "scores": {name: list(values) for name, values in self.scores.scores.items()},
-        }
+        return self.scores.to_json()
 
 
 class CorruptedImages(Examination):

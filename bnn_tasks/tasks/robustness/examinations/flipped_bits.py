@@ -13,6 +13,7 @@ from bnn_tasks.tasks.robustness.bit_flips import FlipPoint, PackedBits, flip_cur
 from bnn_tasks.tasks.robustness.bit_search import ProgressiveBitSearch, check_exported
 from bnn_tasks.tasks.robustness.examinations.base import Examination
 from bnn_tasks.tasks.robustness.findings import Examined
+from bnn_tasks.tasks.robustness.rising import rising
 from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
 
@@ -58,9 +59,7 @@ class FlippedBits(Examination):
         searched: Sequence[int] = (0, 1, 2, 5, 10, 20),
         sample: int = 64,
     ) -> None:
-        for name, counts in {"random": random, "searched": searched}.items():
-            if not counts or list(counts) != sorted(set(counts)) or counts[0] < 0:
-                raise ValueError(f"Expected `{name}` to be rising numbers >= 0, but got {list(counts)}.")
+        self.random, self.searched = list(rising("random", random)), list(rising("searched", searched))
         if sample < 1:
             raise ValueError(f"Expected `sample` to be >= 1, but got {sample}.")
         self.packed = PackedBits(artifact)
@@ -69,7 +68,7 @@ class FlippedBits(Examination):
                 f"{self.packed.path}: Expected at most its {self.packed.total} 1-bit weights, but got {list(random)} and "
                 f"{list(searched)}."
             )
-        self.random, self.searched, self.sample = list(random), list(searched), sample
+        self.sample = sample
 
     def check(self, subject: Subject) -> None:
         """Refuse an artifact that is not the victim's."""

@@ -8,8 +8,10 @@ import torch
 
 from bnn_tasks.robustness.diagnostics import gradient_cosine
 from bnn_tasks.robustness.objective import CrossEntropyObjective
+from bnn_tasks.tasks.robustness.evaluation_task import SMALLEST_EPS
 from bnn_tasks.tasks.robustness.examinations.base import Examination
 from bnn_tasks.tasks.robustness.findings import Examined
+from bnn_tasks.tasks.robustness.rising import rising
 from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
 
@@ -41,16 +43,14 @@ class GradientCosines(Examination):
     attacks say more there than more steps.
 
     Args:
-        radii: > 0, rising, in units of 1/255.
+        radii: rising, in units of 1/255, 0.05 at least.
 
     Raises:
         ValueError: `radii` are out of range.
     """
 
     def __init__(self, radii: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)) -> None:
-        if not radii or list(radii) != sorted(set(radii)) or not radii[0] > 0:
-            raise ValueError(f"Expected `radii` to be rising numbers > 0, but got {list(radii)}.")
-        self.radii = [radius / 255 for radius in radii]
+        self.radii = [radius / 255 for radius in rising("radii", radii, SMALLEST_EPS, " in units of 1/255")]
 
     def run(self, subject: Subject, others: Sequence[Victim]) -> Cosines | None:
         """See `Examination`; None where the victim has no gradient."""
