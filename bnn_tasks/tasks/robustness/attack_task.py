@@ -133,9 +133,10 @@ class AttackTask(CheckpointEvaluation):
     def table(self) -> str:
         """Figures by attack and ε."""
         names = list(self.clean)
-        lines = [f"{'':<34}{'ε·255':>7}" + "".join(f"{name:>16}" for name in names)]
-        lines.append(f"{'clean':<34}{'':>7}" + "".join(f"{self.clean[name]:>16.3f}" for name in names))
+        wide = max(len(name) for name in names) + 2
+        lines = [f"{'':<34}{'ε·255':>7}" + "".join(f"{name:>{wide}}" for name in names)]
+        lines.append(f"{'clean':<34}{'':>7}" + "".join(f"{self.clean[name]:>{wide}.3f}" for name in names))
         for row in self.rows:
-            figures = "".join(f"{row.figures[name]:>16.3f}" for name in names)
+            figures = "".join(f"{row.figures[name]:>{wide}.3f}" for name in names)
             lines.append(f"{row.attack:<34}{255 * row.eps:>7g}{figures}")
         return "\n".join(lines)

@@ -10,7 +10,7 @@ import torch
 from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.classification import ClassificationTask
 from bnn_tasks.tasks.detection import DetectionTask
-from bnn_tasks.tasks.robustness.detection_figures import detect, detection_figures
+from bnn_tasks.tasks.robustness.detection_figures import count_detections, detect, detection_figures
 from bnn_tasks.tasks.robustness.segmentation_figures import score_segmentation, segmentation_figures
 from bnn_tasks.tasks.segmentation import SegmentationTask
 
@@ -18,6 +18,8 @@ from bnn_tasks.tasks.segmentation import SegmentationTask
 @singledispatch
 def performance(task: Task, batches: Iterable[Any]) -> dict[str, float]:
     """The figures of a task, the first of which is what robustness is measured by: top-1, COCO's AP, or mIoU.
+
+    A detector's ``found``, ``mislabelled``, ``missed`` and ``made_up`` are `DetectionCounts` per object.
 
     Args:
         task: in eval mode.
@@ -44,9 +46,17 @@ def _(task: ClassificationTask, batches: Iterable[Any]) -> dict[str, float]:
 
 @performance.register
 def _(task: DetectionTask, batches: Iterable[Any]) -> dict[str, float]:
-    figures = detection_figures(detect(task, batches), task.classes)
+    images = detect(task, batches)
+    figures = detection_figures(images, task.classes)
     names = ("ap", "ap50", "ap_small", "ap_medium", "ap_large")
-    return {name: figures[name] if figures[name] >= 0 else math.nan for name in names}  # COCO's -1: no such object
+    counts = count_detections(images, task.classes)
+    objects = counts.true_positives + counts.mislabelled + counts.missed
+    became = {"found": counts.true_positives, "mislabelled": counts.mislabelled, "missed": counts.missed}
+    shares = {
+        name: count / objects if objects else math.nan for name, count in {**became, "made_up": counts.made_up}.items()
+    }
+    # COCO's -1: there is no such object.
+    return {name: figures[name] if figures[name] >= 0 else math.nan for name in names} | shares
 
 
 @performance.register
