@@ -15,6 +15,10 @@ class DamagedImages(Callback):
     def __init__(self) -> None:
         self.names: set[str] = set()
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget an earlier fit's."""
+        self.names = set()
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -73,9 +73,11 @@ def _undisturbed(task: Task) -> Iterator[None]:
     buffers = [buffer.clone() for buffer in task.model.buffers()]
     devices = [task.device] if task.device.type == "cuda" else []
     with torch.random.fork_rng(devices), task.full_precision(), torch.enable_grad():
-        yield
-    for buffer, before in zip(task.model.buffers(), buffers, strict=True):
-        buffer.copy_(before)
+        try:
+            yield
+        finally:
+            for buffer, before in zip(task.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
 
 
 def _gradients(task: Task, batch: Any, layers: Mapping[str, Layer]) -> dict[str, Tensor]:

@@ -2,16 +2,15 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import roi_align
 
 from bnn_tasks.models import Detector, RawOutputs
-from bnn_tasks.tasks.distillation.distillation import ImitationTerm
-from bnn_tasks.tasks.distillation.pyramid import EPS, pairs, standardize
+from bnn_tasks.tasks.distillation.pyramid import EPS, PyramidTerm
 from bnn_tasks.tasks.distillation.teacher import TeacherView
 
 
-class ProposalImitation(ImitationTerm):
+class ProposalImitation(PyramidTerm):
     """Channel-wise divergence inside the boxes in which the two pyramids differ most.
 
     The best boxes of the teacher and of the student are pooled from both pyramids (standardised channels, the level of
@@ -28,7 +27,7 @@ class ProposalImitation(ImitationTerm):
         share: of the boxes that count, in (0, 1].
         size: positions of a pooled box along each side, >= 2.
         temperature: τ > 0.
-        teacher_channels: as in `PyramidImitation`.
+        teacher_channels: see `PyramidTerm`.
     """
 
     name = "imitate_proposals"
@@ -42,21 +41,14 @@ class ProposalImitation(ImitationTerm):
         temperature: float = 1.0,
         teacher_channels: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(teacher_channels)
         if weight < 0 or boxes < 1 or not 0 < share <= 1 or size < 2 or temperature <= 0:
             raise ValueError(
                 "Expected `weight` >= 0, `boxes` >= 1, `share` in (0, 1], `size` >= 2 and `temperature` > 0, but got "
                 f"{weight}, {boxes}, {share}, {size}, {temperature}."
             )
         self.weight, self.boxes, self.share, self.size = weight, boxes, share, size
-        self.temperature, self.teacher_channels = temperature, teacher_channels
-        self.adapters = nn.ModuleList()
-
-    def bind(self, model: Detector) -> None:
-        """Make an adapter a level."""
-        for channels in model.feature_channels:
-            wanted = self.teacher_channels
-            self.adapters.append(nn.Identity() if wanted is None else nn.Conv2d(channels, wanted, 1, bias=False))
+        self.temperature = temperature
 
     def forward(
         self, detector: Detector, features: list[Tensor], outputs: RawOutputs, size: tuple[int, int], view: TeacherView
@@ -68,13 +60,10 @@ class ProposalImitation(ImitationTerm):
             torch.cat([mine.boxes[: self.boxes], theirs.boxes[: self.boxes]])
             for mine, theirs in zip(found, view.found, strict=True)
         ]
-        levels = pairs(detector.feature_strides, view.strides)
-        strides = [detector.feature_strides[own] for own, _ in levels]
-        students = [standardize(self.adapters[own](features[own])) for own, _ in levels]
-        teachers = [standardize(view.features[other]) for _, other in levels]
+        strides, students, teachers = (list(one) for one in zip(*self.levels(detector, features, view)))
         student, teacher = self._pool(students, rois, strides), self._pool(teachers, rois, strides)
         if len(student) == 0:
-            return self.weight * sum(x.sum() * 0 for x in students[1:]) + students[0].sum() * 0
+            return 0 * torch.stack([x.sum() for x in students]).sum()
         variance = teacher.var(dim=(0, 2), keepdim=True, unbiased=False) + EPS
         discrepancy = ((student.detach() - teacher).square() / variance).mean(dim=(1, 2))
         chosen = discrepancy.topk(max(1, round(self.share * len(discrepancy)))).indices

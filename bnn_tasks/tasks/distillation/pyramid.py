@@ -35,25 +35,17 @@ def pairs(student: list[int], teacher: list[int]) -> list[tuple[int, int]]:
     return found
 
 
-class PyramidImitation(ImitationTerm):
-    """weight · mean over levels of ½·mean (ŝ - t̂)², ŝ and t̂ standardised channels (PKD, Cao et al., 2022).
-
-    ½·mean (ŝ - t̂)² = 1 - r, r the Pearson correlation of a channel: what counts is where a feature is large, not how
-    large, since a binary student has other magnitudes. Levels are matched by stride.
+class PyramidTerm(ImitationTerm):
+    """Base class of the terms that compare pyramids, level by level of one stride.
 
     Args:
-        weight: >= 0; 6 is the paper's for RetinaNet and 1 the default here.
         teacher_channels: of the teacher's maps; None is the student's own, without an adapter; else a real 1×1
             convolution, trained along, maps the student's channels to them.
     """
 
-    name = "imitate_pyramid"
-
-    def __init__(self, weight: float = 1.0, teacher_channels: int | None = None) -> None:
+    def __init__(self, teacher_channels: int | None) -> None:
         super().__init__()
-        if weight < 0:
-            raise ValueError(f"Expected `weight` to be >= 0, but got {weight}.")
-        self.weight, self.teacher_channels = weight, teacher_channels
+        self.teacher_channels = teacher_channels
         self.adapters = nn.ModuleList()
 
     def bind(self, model: Detector) -> None:
@@ -62,15 +54,18 @@ class PyramidImitation(ImitationTerm):
             wanted = self.teacher_channels
             self.adapters.append(nn.Identity() if wanted is None else nn.Conv2d(channels, wanted, 1, bias=False))
 
-    def forward(
-        self, detector: Detector, features: list[Tensor], outputs: RawOutputs, size: tuple[int, int], view: TeacherView
-    ) -> Tensor:
-        """See the class.
+    def levels(self, detector: Detector, features: list[Tensor], view: TeacherView) -> list[tuple[int, Tensor, Tensor]]:
+        """(stride, student's map, teacher's map) of every common level, channels standardised.
+
+        Args:
+            detector: the student.
+            features: the student's, (N, C, h, w) a level.
+            view: what the teacher sees in the same images.
 
         Raises:
             ValueError: no common stride, or maps of one stride differ in channels or size.
         """
-        losses = []
+        found = []
         for own, other in pairs(detector.feature_strides, view.strides):
             student, teacher = self.adapters[own](features[own]), view.features[other]
             if student.shape != teacher.shape:
@@ -78,5 +73,32 @@ class PyramidImitation(ImitationTerm):
                     f"Expected student and teacher maps of one shape at stride {view.strides[other]}, but got "
                     f"{tuple(student.shape)} and {tuple(teacher.shape)}. Cure: `teacher_channels={teacher.shape[1]}`."
                 )
-            losses.append((standardize(student) - standardize(teacher)).square().mean() / 2)
+            found.append((view.strides[other], standardize(student), standardize(teacher)))
+        return found
+
+
+class PyramidImitation(PyramidTerm):
+    """weight · mean over levels of ½·mean (ŝ - t̂)², ŝ and t̂ standardised channels (PKD, Cao et al., 2022).
+
+    ½·mean (ŝ - t̂)² = 1 - r, r the Pearson correlation of a channel: what counts is where a feature is large, not how
+    large, since a binary student has other magnitudes. Levels are matched by stride.
+
+    Args:
+        weight: >= 0; 6 is the paper's for RetinaNet and 1 the default here.
+        teacher_channels: see `PyramidTerm`.
+    """
+
+    name = "imitate_pyramid"
+
+    def __init__(self, weight: float = 1.0, teacher_channels: int | None = None) -> None:
+        super().__init__(teacher_channels)
+        if weight < 0:
+            raise ValueError(f"Expected `weight` to be >= 0, but got {weight}.")
+        self.weight = weight
+
+    def forward(
+        self, detector: Detector, features: list[Tensor], outputs: RawOutputs, size: tuple[int, int], view: TeacherView
+    ) -> Tensor:
+        """See the class."""
+        losses = [(mine - theirs).square().mean() / 2 for _, mine, theirs in self.levels(detector, features, view)]
         return self.weight * sum(losses[1:], losses[0]) / len(losses)
