@@ -3,15 +3,17 @@
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import foolbox
 import numpy as np
 import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from pyautoattack.square import SquareAttack
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnn_tasks.cli import errors_in_a_line
 from bnn_tasks.robustness import (
@@ -26,9 +28,10 @@ from bnn_tasks.robustness import (
     Square,
     TargetedDLR,
 )
-from bnn_tasks.tasks.robustness import CheckpointVictim
+from bnn_tasks.tasks.robustness import CheckpointVictim, Victim
 from bnn_tasks.training import TrainingCLI
 
+Perturb = Callable[[Tensor, Tensor, int], Tensor]  # (images, labels, seed) -> attacked images
 SEEDS = (0, 1)  # of the attacks that draw: Square is compared up to the spread between them
 
 
@@ -49,6 +52,110 @@ def pictures(config: str, count: int) -> tuple[Tensor, Tensor]:
     return torch.cat(images)[chosen], torch.cat(labels)[chosen]
 
 
+def ours(victim: Victim, eps: float, attack: Attack, objective: type = CrossEntropyObjective) -> Perturb:
+    """One of the package's attacks.
+
+    Args:
+        victim: that is attacked.
+        eps: radius.
+        attack: the attack.
+        objective: (model, labels) -> what it raises.
+    """
+    return lambda x, y, seed: attack(objective(victim, y), x, eps, torch.Generator().manual_seed(seed)).images
+
+
+def of_foolbox(net: nn.Module, eps: float, attack: foolbox.Attack) -> Perturb:
+    """One of foolbox's attacks.
+
+    Args:
+        net: that is attacked.
+        eps: radius.
+        attack: the attack.
+    """
+    wrapped = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
+
+    def perturb(x: Tensor, y: Tensor, seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        attacked: Tensor = attack(wrapped, x, y, epsilons=eps)[1]
+        return attacked
+
+    return perturb
+
+
+def of_autoattack(build: Callable[[int], Any]) -> Perturb:
+    """One of AutoAttack's attacks.
+
+    Args:
+        build: seed -> the attack, bound to its net and radius.
+    """
+
+    def perturb(x: Tensor, y: Tensor, seed: int) -> Tensor:
+        found = build(seed).perturb(x, y)
+        attacked: Tensor = found[1] if isinstance(found, tuple) else found
+        return attacked
+
+    return perturb
+
+
+def pairs(victim: CheckpointVictim, eps: float, options: argparse.Namespace) -> dict[str, tuple[Perturb, Perturb]]:
+    """Name -> our attack, and the same of another library, of equal budget.
+
+    Args:
+        victim: that is attacked.
+        eps: radius.
+        options: of the command line.
+    """
+    net, steps, queries, targets = victim.module, options.steps, options.queries, options.targets
+    assert net is not None
+    mine = partial(ours, victim, eps)
+    common = {"n_iter": steps, "norm": "Linf", "n_restarts": 1, "eps": eps, "device": "cpu"}
+    fgsm = foolbox.attacks.LinfFastGradientAttack(random_start=False)
+    pgd = foolbox.attacks.LinfPGD(rel_stepsize=0.25, steps=steps)
+    return {
+        "FGSM": (mine(FGSM()), of_foolbox(net, eps, fgsm)),
+        f"PGD-{steps}": (mine(PGD(steps, 0.25)), of_foolbox(net, eps, pgd)),
+        f"APGD-CE-{steps}": (
+            mine(APGD(steps)),
+            of_autoattack(lambda seed: APGDAttack(net, loss="ce", seed=seed, **common)),
+        ),
+        f"APGD-DLR-{steps}": (
+            mine(Raising(APGD(steps), DLRObjective)),
+            of_autoattack(lambda seed: APGDAttack(net, loss="dlr", seed=seed, **common)),
+        ),
+        f"APGD-T-{steps}": (
+            mine(TargetedDLR(APGD(steps), targets)),
+            of_autoattack(lambda seed: APGDAttack_targeted(net, n_target_classes=targets, seed=seed, **common)),
+        ),
+        f"Square-{queries}": (
+            mine(Square(queries), MarginObjective),
+            of_autoattack(lambda seed: SquareAttack(net, norm="Linf", n_queries=queries - 2, eps=eps, seed=seed)),
+        ),
+    }
+
+
+def accuracy_left(
+    net: nn.Module, batches: Sequence[tuple[Tensor, Tensor]], eps: float, perturb: Perturb, seed: int
+) -> float:
+    """Share of the images that the net is right on behind an attack, whose every image must lie in the ball and in [0, 1].
+
+    Args:
+        net: that is attacked.
+        batches: images and labels.
+        eps: radius.
+        perturb: the attack.
+        seed: of the attack.
+    """
+    right = []
+    for x, y in batches:
+        attacked = perturb(x, y, seed).detach()
+        assert float((attacked - x).abs().max()) <= eps + 1e-6
+        assert float(attacked.min()) >= 0
+        assert float(attacked.max()) <= 1
+        with torch.no_grad():
+            right.append(net(attacked).argmax(1) == y)
+    return float(torch.cat(right).float().mean())
+
+
 def main() -> None:
     """Run both sides, print a line each, and write them where `--out` says."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -66,76 +173,24 @@ def main() -> None:
     options = parser.parse_args()
     if options.out is not None:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)  # now, and not after half an hour
-    victim, eps, steps = CheckpointVictim(options.checkpoint), options.eps / 255, options.steps
+    victim, eps = CheckpointVictim(options.checkpoint), options.eps / 255
     images, labels = pictures(options.config, options.images)
     net = victim.module
     assert net is not None
-    wrapped = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
-
-    def left(function: Callable[[Tensor, Tensor, int], Tensor], seed: int = 0) -> float:
-        """Accuracy behind `function`: (images, labels, seed) -> attacked images."""
-        right = 0
-        for x, y in zip(images.split(options.chunk), labels.split(options.chunk)):
-            attacked = function(x, y, seed).detach()
-            assert float((attacked - x).abs().max()) <= eps + 1e-6
-            assert float(attacked.min()) >= 0
-            assert float(attacked.max()) <= 1
-            with torch.no_grad():
-                right += int((net(attacked).argmax(1) == y).sum())
-        return right / len(images)
-
-    def ours(attack: Attack, objective: type = CrossEntropyObjective) -> Callable[[Tensor, Tensor, int], Tensor]:
-        return lambda x, y, seed: attack(objective(victim, y), x, eps, torch.Generator().manual_seed(seed)).images
-
-    def theirs_foolbox(attack: object) -> Callable[[Tensor, Tensor, int], Tensor]:
-        def run(x: Tensor, y: Tensor, seed: int) -> Tensor:
-            torch.manual_seed(seed)
-            return attack(wrapped, x, y, epsilons=eps)[1]  # type: ignore[operator]
-
-        return run
-
-    def theirs(build: Callable[[int], object]) -> Callable[[Tensor, Tensor, int], Tensor]:
-        def run(x: Tensor, y: Tensor, seed: int) -> Tensor:
-            found = build(seed).perturb(x, y)  # type: ignore[attr-defined]
-            return found[1] if isinstance(found, tuple) else found
-
-        return run
-
-    common = {"n_iter": steps, "norm": "Linf", "n_restarts": 1, "eps": eps, "device": "cpu"}
-    pairs = {
-        "FGSM": (ours(FGSM()), theirs_foolbox(foolbox.attacks.LinfFastGradientAttack(random_start=False))),
-        f"PGD-{steps}": (
-            ours(PGD(steps, 0.25)),
-            theirs_foolbox(foolbox.attacks.LinfPGD(rel_stepsize=0.25, steps=steps)),
-        ),
-        f"APGD-CE-{steps}": (ours(APGD(steps)), theirs(lambda seed: APGDAttack(net, loss="ce", seed=seed, **common))),
-        f"APGD-DLR-{steps}": (
-            ours(Raising(APGD(steps), DLRObjective)),
-            theirs(lambda seed: APGDAttack(net, loss="dlr", seed=seed, **common)),
-        ),
-        f"APGD-T-{steps}": (
-            ours(TargetedDLR(APGD(steps), options.targets)),
-            theirs(lambda seed: APGDAttack_targeted(net, n_target_classes=options.targets, seed=seed, **common)),
-        ),
-        f"Square-{options.queries}": (
-            ours(Square(options.queries), MarginObjective),
-            theirs(lambda seed: SquareAttack(net, norm="Linf", n_queries=options.queries - 2, eps=eps, seed=seed)),
-        ),
-    }
+    left = partial(accuracy_left, net, list(zip(images.split(options.chunk), labels.split(options.chunk))), eps)
+    print(f"{len(images)} images, clean {left(lambda x, y, seed: x, 0):.1%}, ε = {options.eps:g}/255")
     rows = []
-    print(f"{len(images)} images, clean {left(lambda x, y, seed: x):.1%}, ε = {options.eps:g}/255")
-    for name, (mine, other) in pairs.items():
-        start = time.monotonic()
-        found = [left(mine, seed) for seed in SEEDS]
-        between = time.monotonic()
-        expected = [left(other, seed) for seed in SEEDS]
-        seconds = between - start, time.monotonic() - between
-        rows.append({"attack": name, "ours": found, "theirs": expected, "seconds": seconds})
-        print(
-            f"{name:<14} ours {' '.join(f'{v:.1%}' for v in found)}   theirs {' '.join(f'{v:.1%}' for v in expected)}   "
-            f"{seconds[0]:.0f} s, {seconds[1]:.0f} s",
-            flush=True,
+    for name, sides in pairs(victim, eps, options).items():
+        found, seconds = [], []
+        for perturb in sides:
+            start = time.monotonic()
+            found.append([left(perturb, seed) for seed in SEEDS])
+            seconds.append(time.monotonic() - start)
+        rows.append({"attack": name, "ours": found[0], "theirs": found[1], "seconds": seconds})
+        shown = "   ".join(
+            f"{side} {' '.join(f'{value:.1%}' for value in values)}" for side, values in zip(("ours", "theirs"), found)
         )
+        print(f"{name:<14} {shown}   {seconds[0]:.0f} s, {seconds[1]:.0f} s", flush=True)
     if options.out is not None:
         Path(options.out).write_text(json.dumps({**vars(options), "rows": rows}, indent=1))
 
