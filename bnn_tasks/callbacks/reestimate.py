@@ -35,3 +35,7 @@ class ReestimateBatchNorm(Callback):
         loader = islice(trainer.train_dataloader or (), self.batches)
         with pl_module.full_precision():
             reestimate_batchnorm(pl_module.model, (batch.images.to(pl_module.device).float() for batch in loader))
+        # Each of several processes has seen batches of its own; the checkpoint has the first one's statistics.
+        first = trainer.strategy.broadcast([buffer.cpu() for buffer in pl_module.model.buffers()])
+        for buffer, found in zip(pl_module.model.buffers(), first, strict=True):
+            buffer.copy_(found)

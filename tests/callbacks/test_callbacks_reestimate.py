@@ -15,14 +15,35 @@ from bnn_tasks.models import Classifier
 from bnn_tasks.tasks import ClassificationTask
 
 
-def fit(folder: Path, *callbacks: L.Callback, steps: int = -1) -> ClassificationTask:
+def build(classes: int) -> Classifier:
+    return Classifier(classes, CifarResNet(8, width=4))
+
+
+class WriteBuffers(L.Callback):
+    """What every process has at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        torch.save(dict(pl_module.named_buffers()), self.folder / f"{trainer.global_rank}.pt")
+
+
+def fit(folder: Path, *callbacks: L.Callback, steps: int = -1, devices: int = 1) -> ClassificationTask:
     torch.manual_seed(0)
     data = SyntheticClassificationData(folder / "set", images=30, batch_size=6)
-    task = ClassificationTask(
-        lambda k: Classifier(k, CifarResNet(8, width=4)), data.class_names, partial(torch.optim.SGD, lr=0.1)
-    )
+    task = ClassificationTask(build, data.class_names, partial(torch.optim.SGD, lr=0.1))
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-    arguments = {"accelerator": "cpu", "max_epochs": 2, "max_steps": steps, "log_every_n_steps": 1, **quiet}
+    strategy = "ddp_spawn" if devices > 1 else "auto"
+    arguments = {
+        "accelerator": "cpu",
+        "devices": devices,
+        "strategy": strategy,
+        "max_epochs": 2,
+        "max_steps": steps,
+        "log_every_n_steps": 1,
+        **quiet,
+    }
     L.Trainer(default_root_dir=folder, callbacks=[LastCheckpoint(), *callbacks], **arguments).fit(task, data)
     return task
 
@@ -34,6 +55,15 @@ def test_the_checkpoint_has_statistics_of_the_last_weights(tmp_path: Path) -> No
     assert int(state[f"{name}.num_batches_tracked"]) == 2, "counted anew"
     assert torch.equal(state[f"{name}.running_mean"], task.get_submodule(name).running_mean)
     assert all(part.momentum == 0.1 for part in task.modules() if isinstance(part, nn.BatchNorm2d))
+
+
+def test_several_processes_have_the_statistics_of_the_checkpoint(tmp_path: Path) -> None:
+    fit(tmp_path, ReestimateBatchNorm(2), WriteBuffers(tmp_path), devices=2)
+    one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    for name, buffer in one.items():
+        assert torch.equal(buffer, two[name]), name
+        assert name not in state or torch.equal(buffer, state[name]), name
 
 
 def test_no_earlier_epoch_is_touched(tmp_path: Path) -> None:
