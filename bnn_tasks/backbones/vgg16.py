@@ -26,13 +26,16 @@ class VGG16(StagedBackbone):
     The maximum of signed values is mostly positive, so that a sign right after a pool would be mostly +1; the pool's BatchNorm
     balances it again (XNOR-Net's order of layers, Rastegari et al., 2016).
 
-    pool5 is 3×3 of stride 1, and the others round up, so that 300×300 px give 38×38 at stride 8 and 19×19 at stride 16.
+    pool5 is 3×3 of stride 1, and the others round up, so that 300×300 px give 38×38 at stride 8 and 19×19 at stride 16. For
+    stride 8 pool4 is so too and conv5 and conv6 double their taps' distance (Chen et al., DeepLab, 2015); for stride 32 pool5
+    is the original's, and conv6's taps lie half as far apart.
 
     Args:
         unit: (in_channels, out_channels, stride), and by name kernel_size and dilation -> unit, real or binary.
         width: channels of conv1, >= 1; conv2 to conv5 have 2, 4, 8, 8 times as many, conv6 and conv7 16. 64 is the original's.
         out_indices: which maps to return, of 0 … 4: after conv1_2, conv2_2, conv3_3, conv4_3 and conv7, of stride 1, 2, 4,
-            8, 16; SSD's are 3 and 4.
+            8 and `output_stride`; SSD's are 3 and 4.
+        output_stride: pixels between the positions of the last map: 8, 16 (SSD's) or 32.
 
     Raises:
         ValueError: an argument is out of range.
@@ -43,10 +46,13 @@ class VGG16(StagedBackbone):
         unit: Callable[[int, int, int], Unit] = ReActUnit,
         width: int = 64,
         out_indices: Sequence[int] = (3, 4),
+        output_stride: int = 16,
     ) -> None:
         super().__init__()
         if width < 1:
             raise ValueError(f"Expected `width` to be >= 1, but got {width}.")
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"Expected `output_stride` to be 8, 16 or 32, but got {output_stride}.")
         self._set_out_indices(out_indices, 5)
         build: Callable[..., Unit] = unit
         self.conv1_1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
@@ -55,22 +61,25 @@ class VGG16(StagedBackbone):
         channels = width
         for index, (factor, depth) in enumerate(zip(WIDTHS, DEPTHS, strict=True)):
             layers: OrderedDict[str, nn.Module] = OrderedDict()
+            dilated = index == 4 and output_stride == 8
             if index > 0:
-                layers[f"pool{index}"] = max_pool(2)
+                layers[f"pool{index}"] = nn.MaxPool2d(3, 1, 1) if dilated else max_pool(2)
                 layers[f"pool{index}_bn"] = nn.BatchNorm2d(channels)
             for number in range(2 if index == 0 else 1, depth + 1):
-                layers[f"conv{index + 1}_{number}"] = build(channels, factor * width, 1)
+                layers[f"conv{index + 1}_{number}"] = build(channels, factor * width, 1, dilation=1 + dilated)
                 channels = factor * width
             stages.append(layers)
-        stages[-1]["pool5"] = nn.MaxPool2d(3, 1, 1)
+        stages[-1]["pool5"] = max_pool(2) if output_stride == 32 else nn.MaxPool2d(3, 1, 1)
         stages[-1]["pool5_bn"] = nn.BatchNorm2d(channels)
-        stages[-1]["conv6"] = build(channels, 16 * width, 1, dilation=6)
+        stages[-1]["conv6"] = build(channels, 16 * width, 1, dilation=6 * 16 // output_stride)
         stages[-1]["conv7"] = build(16 * width, 16 * width, 1, kernel_size=1)
         self._add_stages([nn.Sequential(layers) for layers in stages[: max(out_indices) + 1]])
         self.feature_info = FeatureInfo(
             [
-                {"num_chs": width * factor, "reduction": 2**index, "module": f"layer{index + 1}"}
-                for index, factor in enumerate((*WIDTHS[:4], 16))
+                {"num_chs": width * factor, "reduction": reduction, "module": f"layer{index + 1}"}
+                for index, (factor, reduction) in enumerate(
+                    zip((*WIDTHS[:4], 16), (1, 2, 4, 8, output_stride), strict=True)
+                )
             ],
             self.out_indices,
         )

@@ -29,6 +29,21 @@ def test_maps_are_as_feature_info_says(unit: type[Unit], size: tuple[int, int]) 
     assert [tuple(m.shape[2:]) for m in maps] == [tuple(math.ceil(s / r) for s in size) for r in (1, 2, 4, 8, 16)]
 
 
+@pytest.mark.parametrize(("stride", "conv5", "conv6"), [(8, 2, 12), (16, 1, 6), (32, 1, 3)])
+def test_dilation_keeps_what_a_tap_is_apart_in_pixels(stride: int, conv5: int, conv6: int) -> None:
+    net = VGG16(PlainUnit, 1, (3, 4), output_stride=stride).eval()
+    assert net.feature_info.reduction() == [8, stride]
+    maps = net(torch.randn(1, 3, 97, 61))
+    assert [tuple(m.shape[2:]) for m in maps] == [tuple(math.ceil(s / r) for s in (97, 61)) for r in (8, stride)]
+    layers = {name: m.dilation[0] for name, m in net.named_modules() if isinstance(m, BinaryConv2d)}
+    assert [d for name, d in layers.items() if "conv5" in name] == [conv5] * 3
+    assert [d for name, d in layers.items() if "conv6" in name] == [conv6]
+    assert conv6 * stride == 96
+    assert conv5 * min(stride, 16) == 16
+    with pytest.raises(ValueError, match="`output_stride` to be 8, 16 or 32, but got 4"):
+        VGG16(PlainUnit, 1, output_stride=4)
+
+
 def test_ssds_maps_at_300_pixels() -> None:
     maps = VGG16(PlainUnit, 1).eval()(torch.randn(1, 3, 300, 300))
     assert [tuple(m.shape[1:]) for m in maps] == [(8, 38, 38), (16, 19, 19)]
