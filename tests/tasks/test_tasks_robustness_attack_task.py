@@ -14,7 +14,7 @@ from bnn_tasks.cli import main
 from bnn_tasks.tasks import AttackTask
 from bnn_tasks.tasks.checkpoint import load_task
 from bnn_tasks.tasks.robustness.attack_task import attacked
-from bnn_tasks.tasks.robustness.performance import performance
+from bnn_tasks.tasks.robustness.performance import figures, judge
 from bnn_tasks.training import TrainingCLI
 
 
@@ -55,15 +55,21 @@ def test_one_table_for_detectors_and_segmenters(
     main(["test", "--config", str(tmp_path / "given.yaml")])
     written = json.loads((tmp_path / "robustness" / "attacks.json").read_text())
     assert next(iter(written["clean"])) == figure
-    assert [row["eps_255"] for row in written["rows"]] == pytest.approx([1, 1, 1, 8, 8, 8])
+    worst = [row for row in written["rows"] if row["attack"] == "worst case"]
+    rows = [row for row in written["rows"] if row["attack"] != "worst case"]
+    assert [row["eps_255"] for row in rows] == pytest.approx([1, 1, 1, 8, 8, 8])
+    assert [row["eps_255"] for row in worst] == ([] if figure == "ap" else pytest.approx([1, 8]))
+    for row in worst:
+        others = [one["figures"]["image_miou"] for one in rows if one["eps_255"] == row["eps_255"]]
+        assert row["figures"]["image_miou"] <= min(others)
     assert written["rows"][0]["attack"] == "noise"
     task = load_task(path)
     cli = TrainingCLI(["--config", str(tmp_path / "given.yaml")], run=False)
     cli.datamodule.setup("test")
     batches = [next(iter(cli.datamodule.test_dataloader()))]
-    assert written["clean"] == nullable(performance(task, batches))
+    assert written["clean"] == nullable(figures(task, judge(task, batches)))
     last = attacked(task, batches, cli.model.attacks[-1], 8 / 255, torch.Generator().manual_seed(0))
-    assert written["rows"][-1]["figures"] == nullable(performance(task, last))
+    assert rows[-1]["figures"] == nullable(figures(task, judge(task, last)))
     assert "clean" in capsys.readouterr().out
     assert (tmp_path / "robustness" / "attacks.png").exists()
 

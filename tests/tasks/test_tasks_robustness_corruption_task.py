@@ -12,7 +12,7 @@ from configs_for_tests import tiny_classification_config, tiny_config, tiny_segm
 from bnn_tasks.cli import main
 from bnn_tasks.data import SyntheticSegmentationData
 from bnn_tasks.robustness.corruptions import SEVERITIES
-from bnn_tasks.tasks.robustness.performance import performance
+from bnn_tasks.tasks.robustness.performance import judge
 
 pytest.importorskip("imagecorruptions", reason="the corruptions are in the extra `robust`")
 
@@ -65,4 +65,4 @@ def test_corrupted_loaders_show_the_same_pictures_corrupted(tmp_path: Path) -> N
 def test_performance_of_another_task_is_refused() -> None:
     no_task: Any = 3
     with pytest.raises(TypeError, match="int"):
-        performance(no_task, [])
+        judge(no_task, [])

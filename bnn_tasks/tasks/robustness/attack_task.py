@@ -13,10 +13,12 @@ from bnn_tasks.tasks.detection import DetectionTask
 from bnn_tasks.tasks.robustness.checkpoint_evaluation import CheckpointEvaluation
 from bnn_tasks.tasks.robustness.detection_figures import attacked_detection
 from bnn_tasks.tasks.robustness.evaluation_task import SMALLEST_EPS, require_gradients
-from bnn_tasks.tasks.robustness.performance import performance
+from bnn_tasks.tasks.robustness.performance import figures, judge, worst_case
 from bnn_tasks.tasks.robustness.rising import rising
 from bnn_tasks.tasks.robustness.segmentation_figures import attacked_segmentation
 from bnn_tasks.tasks.segmentation import SegmentationTask
+
+WORST = "worst case"
 
 
 @singledispatch
@@ -51,7 +53,7 @@ class AttackRow:
     Attributes:
         attack: its name.
         eps: radius.
-        figures: see `performance`; the first is the one to read.
+        figures: see `performance.figures`; the first is the one to read.
     """
 
     attack: str
@@ -62,8 +64,8 @@ class AttackRow:
 class AttackTask(CheckpointEvaluation):
     """Attack a detector or a segmenter at the network's input; letterbox padding stays as it is.
 
-    A detector's AP is the set's, so that there is no worst case image by image; a segmenter's `WorstImages` and `sea` are.
-    Logs ``test/clean`` and ``test/ATTACK@ε·255``. The callback `AttackReport` writes the table. The trainer needs
+    A detector's AP is the set's, so that there is no worst case image by image. A segmenter's is the attack that leaves a
+    picture the lowest mIoU, and has a row of its own. Logs ``test/clean`` and ``test/ATTACK@ε·255``. The callback `AttackReport` writes the table. The trainer needs
     ``inference_mode: false``.
 
     Args:
@@ -100,9 +102,11 @@ class AttackTask(CheckpointEvaluation):
                 "Cure: RobustnessTask attacks classifiers."
             )
         self.attacks: list[Attack] = [RandomNoise(), *([PGD(20)] if attacks is None else attacks)]
-        names = [attack.name for attack in self.attacks]
+        names = [*(attack.name for attack in self.attacks), WORST]
         if len(set(names)) < len(names):
-            raise ValueError(f"Expected attacks with names of their own, but got {names}. Noise is always there.")
+            raise ValueError(
+                f"Expected attacks with names of their own, but got {names[:-1]}. Noise and {WORST!r} are always there."
+            )
         self.eps = [step / 255 for step in steps]
         self.clean: dict[str, float] = {}
         self.rows: list[AttackRow] = []
@@ -119,13 +123,17 @@ class AttackTask(CheckpointEvaluation):
     def on_test_epoch_end(self) -> None:
         """Attack."""
         loader = self.trainer.test_dataloaders
-        self.clean = performance(self.task, self.chosen(loader))
+        self.clean = figures(self.task, judge(self.task, self.chosen(loader)))
         self.rows = []
         for eps in self.eps:
+            judged = {}
             for attack in self.attacks:
                 generator = torch.Generator().manual_seed(self.seed)
                 found = attacked(self.task, self.chosen(loader), attack, eps, generator)
-                self.rows.append(AttackRow(attack.name, eps, performance(self.task, found)))
+                judged[attack.name] = judge(self.task, found)
+            self.rows += [AttackRow(name, eps, figures(self.task, pictures)) for name, pictures in judged.items()]
+            if (worst := worst_case(self.task, judged)) is not None:
+                self.rows.append(AttackRow(WORST, eps, figures(self.task, worst)))
         values = {"clean": next(iter(self.clean.values()))}
         values |= {f"{row.attack}@{255 * row.eps:g}": next(iter(row.figures.values())) for row in self.rows}
         self.log_dict({f"test/{name}": value for name, value in values.items()})

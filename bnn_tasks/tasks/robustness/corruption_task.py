@@ -4,7 +4,7 @@ from typing import Any
 
 from bnn_tasks.robustness.corruptions import SEVERITIES, CorruptionScores, chosen_corruptions, corruption_library
 from bnn_tasks.tasks.robustness.checkpoint_evaluation import CheckpointEvaluation
-from bnn_tasks.tasks.robustness.performance import performance
+from bnn_tasks.tasks.robustness.performance import figures, judge
 
 
 class CorruptionTask(CheckpointEvaluation):
@@ -46,7 +46,7 @@ class CorruptionTask(CheckpointEvaluation):
 
     def _measure(self, loader: Any) -> float:
         """The figure on a loader's batches."""
-        self.figure, value = next(iter(performance(self.task, self.chosen(loader)).items()))
+        self.figure, value = next(iter(figures(self.task, judge(self.task, self.chosen(loader))).items()))
         return value
 
     def on_test_epoch_end(self) -> None:

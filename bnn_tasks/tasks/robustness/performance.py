@@ -1,7 +1,7 @@
-"""One number for how well a net does, whatever its task."""
+"""How well a net does, whatever its task: batches are judged picture by picture, and pictures make figures."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -11,15 +11,18 @@ from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.classification import ClassificationTask
 from bnn_tasks.tasks.detection import DetectionTask
 from bnn_tasks.tasks.robustness.detection_figures import count_detections, detect, detection_figures
-from bnn_tasks.tasks.robustness.segmentation_figures import score_segmentation, segmentation_figures
+from bnn_tasks.tasks.robustness.segmentation_figures import (
+    image_miou,
+    score_segmentation,
+    segmentation_figures,
+    worst_pictures,
+)
 from bnn_tasks.tasks.segmentation import SegmentationTask
 
 
 @singledispatch
-def performance(task: Task, batches: Iterable[Any]) -> dict[str, float]:
-    """The figures of a task, the first of which is what robustness is measured by: top-1, COCO's AP, or mIoU.
-
-    A detector's ``found``, ``mislabelled``, ``missed`` and ``made_up`` are `DetectionCounts` per object.
+def judge(task: Task, batches: Iterable[Any]) -> list[Any]:
+    """What `figures` needs of every picture.
 
     Args:
         task: in eval mode.
@@ -34,32 +37,65 @@ def performance(task: Task, batches: Iterable[Any]) -> dict[str, float]:
     )
 
 
-@performance.register
+@judge.register
 @torch.no_grad()
-def _(task: ClassificationTask, batches: Iterable[Any]) -> dict[str, float]:
-    right = count = 0
-    for batch in batches:
-        for image in task.predict_step(batch, 0)["classifications"]:
-            right, count = right + (image.predicted == image.label), count + 1
-    return {"top1": right / count}
+def _(task: ClassificationTask, batches: Iterable[Any]) -> list[Any]:
+    return [image for batch in batches for image in task.predict_step(batch, 0)["classifications"]]
 
 
-@performance.register
-def _(task: DetectionTask, batches: Iterable[Any]) -> dict[str, float]:
-    images = detect(task, batches)
-    figures = detection_figures(images, task.classes)
+judge.register(DetectionTask, detect)
+judge.register(SegmentationTask, score_segmentation)
+
+
+@singledispatch
+def figures(task: Task, pictures: Sequence[Any]) -> dict[str, float]:
+    """The figures of a task, the first of which is what robustness is measured by: top-1, COCO's AP, or mIoU.
+
+    A detector's ``found``, ``mislabelled``, ``missed`` and ``made_up`` are `DetectionCounts` per object.
+
+    Args:
+        task: that was judged.
+        pictures: what `judge` gave.
+    """
+    raise NotImplementedError
+
+
+@figures.register
+def _(task: ClassificationTask, pictures: Sequence[Any]) -> dict[str, float]:
+    return {"top1": sum(image.predicted == image.label for image in pictures) / len(pictures)}
+
+
+@figures.register
+def _(task: DetectionTask, pictures: Sequence[Any]) -> dict[str, float]:
+    found = detection_figures(pictures, task.classes)
     names = ("ap", "ap50", "ap_small", "ap_medium", "ap_large")
-    counts = count_detections(images, task.classes)
+    counts = count_detections(pictures, task.classes)
     objects = counts.true_positives + counts.mislabelled + counts.missed
     became = {"found": counts.true_positives, "mislabelled": counts.mislabelled, "missed": counts.missed}
     shares = {
         name: count / objects if objects else math.nan for name, count in {**became, "made_up": counts.made_up}.items()
     }
     # COCO's -1: there is no such object.
-    return {name: figures[name] if figures[name] >= 0 else math.nan for name in names} | shares
+    return {name: found[name] if found[name] >= 0 else math.nan for name in names} | shares
 
 
-@performance.register
-def _(task: SegmentationTask, batches: Iterable[Any]) -> dict[str, float]:
-    figures = segmentation_figures(score_segmentation(task, batches), len(task.classes))
-    return {name: figures[name] for name in ("miou", "pixel_accuracy", "image_miou")}
+@figures.register
+def _(task: SegmentationTask, pictures: Sequence[Any]) -> dict[str, float]:
+    found = segmentation_figures(pictures, len(task.classes))
+    return {name: found[name] for name in ("miou", "pixel_accuracy", "image_miou")}
+
+
+@singledispatch
+def worst_case(task: Task, attacks: Mapping[str, Sequence[Any]]) -> list[Any] | None:
+    """Of every picture the attack that hurt it most; None where a figure is the set's alone, as AP is.
+
+    Args:
+        task: that was attacked.
+        attacks: by name, what `judge` gave of the same pictures.
+    """
+    return None
+
+
+@worst_case.register
+def _(task: SegmentationTask, attacks: Mapping[str, Sequence[Any]]) -> list[Any] | None:
+    return worst_pictures(attacks, len(task.classes), image_miou)[0]
