@@ -65,7 +65,9 @@ class AttackTask(CheckpointEvaluation):
     """Attack a detector or a segmenter at the network's input; letterbox padding stays as it is.
 
     A detector's AP is the set's, so that there is no worst case image by image. A segmenter's is the attack that leaves a
-    picture the lowest mIoU, and has a row of its own. Logs ``test/clean`` and ``test/ATTACK@ε·255``. The callback `AttackReport` writes the table. The trainer needs
+    picture the lowest mIoU, and has a row of its own.
+
+    Logs ``test/clean`` and ``test/ATTACK@ε·255``. The callback `AttackReport` writes the table. The trainer needs
     ``inference_mode: false``.
 
     Args:
