@@ -20,7 +20,9 @@ __all__ = [
     "Size",
     "Window",
     "covered_pixels",
+    "image_files",
     "image_size",
+    "is_turned",
     "read_image",
     "to_channels",
 ]

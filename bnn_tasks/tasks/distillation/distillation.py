@@ -42,6 +42,7 @@ class Distillation(Imitation[DetectorTeacher], AuxiliaryLoss):
         ValueError: no terms, two of one name, or `until` is out of range.
     """
 
+    # Written out for its types, by which a config's teacher and terms are looked up.
     def __init__(self, teacher: DetectorTeacher, terms: list[ImitationTerm], until: float = 1.0) -> None:
         super().__init__(teacher, terms, until)
 

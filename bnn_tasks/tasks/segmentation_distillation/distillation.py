@@ -38,6 +38,7 @@ class SegmentationDistillation(Imitation[SegmenterTeacher], SegmentationAuxiliar
         ValueError: no terms, two of one name, or `until` is out of range.
     """
 
+    # Written out for its types, by which a config's teacher and terms are looked up.
     def __init__(self, teacher: SegmenterTeacher, terms: list[SegmentationImitationTerm], until: float = 1.0) -> None:
         super().__init__(teacher, terms, until)
 
