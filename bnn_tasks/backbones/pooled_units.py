@@ -51,6 +51,7 @@ class BACPUnit(PlainUnit):
         method: how weights and activations become ±1.
         kernel_size: taps of the convolution, odd.
         pool_kernel: window of the max-pooling.
+        dilation: distance of the convolution's taps.
 
     Raises:
         ValueError: as for `PlainUnit`, or `stride` is neither 1 nor 2.
@@ -64,8 +65,9 @@ class BACPUnit(PlainUnit):
         method: str | Method = "xnor",
         kernel_size: int = 3,
         pool_kernel: int = 2,
+        dilation: int = 1,
     ) -> None:
-        super().__init__(in_channels, out_channels, 1, method, kernel_size)
+        super().__init__(in_channels, out_channels, 1, method, kernel_size, dilation)
         self.pool = pool(stride, pool_kernel)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,15 +94,22 @@ class RealPooledUnit(RealUnit):
         stride: 2 pools after the BatchNorm, 1 does not; the convolution itself has stride 1.
         kernel_size: taps of the convolution, odd.
         pool_kernel: window of the max-pooling.
+        dilation: distance of the convolution's taps.
 
     Raises:
         ValueError: `stride` is neither 1 nor 2.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, kernel_size: int = 3, pool_kernel: int = 2
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        kernel_size: int = 3,
+        pool_kernel: int = 2,
+        dilation: int = 1,
     ) -> None:
-        super().__init__(in_channels, out_channels, 1, kernel_size)
+        super().__init__(in_channels, out_channels, 1, kernel_size, dilation)
         self.pool = pool(stride, pool_kernel)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,6 +128,7 @@ class WeightOnlyPooledUnit(WeightOnlyUnit):
         method: how weights become ±1; one that leaves activations real.
         kernel_size: taps of the convolution, odd.
         pool_kernel: window of the max-pooling.
+        dilation: distance of the convolution's taps.
 
     Raises:
         ValueError: as for `WeightOnlyUnit`, or `stride` is neither 1 nor 2.
@@ -132,8 +142,9 @@ class WeightOnlyPooledUnit(WeightOnlyUnit):
         method: str | Method = "bwn",
         kernel_size: int = 3,
         pool_kernel: int = 2,
+        dilation: int = 1,
     ) -> None:
-        super().__init__(in_channels, out_channels, 1, method, kernel_size)
+        super().__init__(in_channels, out_channels, 1, method, kernel_size, dilation)
         self.pool = pool(stride, pool_kernel)
 
     def forward(self, x: Tensor) -> Tensor:

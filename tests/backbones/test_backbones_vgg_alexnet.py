@@ -43,6 +43,20 @@ def test_alexnet_maps(unit: type[Unit], size: tuple[int, int]) -> None:
     assert [tuple(m.shape[2:]) for m in maps] == [tuple(math.ceil(s / r) for s in size) for r in (8, 16, 32)]
 
 
+@pytest.mark.parametrize(("output_stride", "reductions"), [(8, [8, 8, 8]), (16, [8, 16, 16]), (32, [8, 16, 32])])
+@pytest.mark.parametrize("unit", POOLED)
+def test_alexnets_output_stride(unit: type[Unit], output_stride: int, reductions: list[int]) -> None:
+    net = AlexNet(unit, 1, (0, 1, 2), output_stride).eval()
+    maps = net(torch.randn(1, 3, 97, 61))
+    assert net.feature_info.reduction() == reductions
+    assert [tuple(m.shape[2:]) for m in maps] == [tuple(math.ceil(s / r) for s in (97, 61)) for r in reductions]
+    apart = 2 if output_stride == 8 else 1  # conv3 to conv5 read every 16th pixel, whatever stands before them
+    convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d | BinaryConv2d)]
+    assert [m.dilation[0] for m in convolutions] == [1, 1, apart, apart, apart]
+    original = AlexNet(unit, 1, (0, 1, 2))
+    assert {k: v.shape for k, v in original.state_dict().items()} == {k: v.shape for k, v in net.state_dict().items()}
+
+
 def test_layers_of_the_originals() -> None:
     with torch.device("meta"):
         vgg, alexnet = VGGSmall(RealPooledUnit), AlexNet(RealPooledUnit)
@@ -114,3 +128,8 @@ def test_stages_behind_the_last_map_are_not_built(build: type) -> None:
 def test_bad_arguments(build: type, width: int, indices: tuple[int, ...], name: str) -> None:
     with pytest.raises(ValueError, match=f"Expected `{name}`"):
         build(BACPUnit, width, indices)
+
+
+def test_an_output_stride_that_alexnet_has_not() -> None:
+    with pytest.raises(ValueError, match="`output_stride` to be 8, 16 or 32, but got 4"):
+        AlexNet(BACPUnit, 1, output_stride=4)

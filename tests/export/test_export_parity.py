@@ -16,6 +16,7 @@ from bnn_tasks.backbones import (
     BLOCKS,
     BOTTLENECKS,
     AlexNet,
+    BACPUnit,
     CBAPUnit,
     GroupStage,
     PlainUnit,
@@ -81,6 +82,7 @@ def test_backbones_of_other_methods(method: str, tmp_path: Path) -> None:
 NETWORKS = {
     "VGG-small": lambda: VGGSmall(width=8),
     "AlexNet": lambda: AlexNet(partial(CBAPUnit, method="bnn"), width=2),
+    "AlexNet at output stride 8": lambda: AlexNet(BACPUnit, 2, (0, 1, 2), output_stride=8),
     "bottlenecks that shrink and grow": lambda: nn.Sequential(
         nn.Conv2d(3, 16, 3), BOTTLENECKS["react"](16, 8, 1), BOTTLENECKS["bireal"](8, 16, 2)
     ),

@@ -14,6 +14,7 @@ from torch import nn
 from bnn_tasks.backbones import (
     BOTTLENECKS,
     VGG16,
+    AlexNet,
     Backbone,
     BiRealUnit,
     GroupStage,
@@ -21,6 +22,7 @@ from bnn_tasks.backbones import (
     ReActBlock,
     RealUnit,
     ResNet,
+    VGGSmall,
     list_backbones,
 )
 from bnn_tasks.binary import BinaryConv2d
@@ -73,6 +75,14 @@ def test_output_stride_keeps_weights_and_changes_resolution(block: type, output_
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     **{name: partial(timm.create_model, name, features_only=True, width=4) for name in list_backbones()},
     "vgg16": partial(VGG16, width=4, out_indices=(2, 3, 4)),
+    "vgg_small": partial(VGGSmall, width=4, out_indices=(0, 1, 2)),
+    "alexnet": partial(AlexNet, width=2, out_indices=(0, 1, 2)),
+}
+DILATED: dict[str, Callable[..., Backbone]] = {  # those whose last map can be of stride 8, 16 or 32
+    "resnet18": partial(ResNet, 18, ReActBlock, 4, 3, (1, 2, 3, 4)),
+    "resnet50": partial(ResNet, 50, BOTTLENECKS["react"], 4, 3, (1, 2, 3, 4)),
+    "vgg16": partial(VGG16, width=4, out_indices=(2, 3, 4)),
+    "alexnet": partial(AlexNet, width=2, out_indices=(0, 1, 2)),
 }
 
 
@@ -83,6 +93,24 @@ def test_every_backbone_can_be_segmented_with(name: str) -> None:
     net = Segmenter(3, backbone, partial(SkipDecoder, channels=channels)).eval()
     finest = backbone.feature_info.reduction()[0]
     assert net(torch.rand(1, 3, 64, 64)).shape == (1, 3, 64 // finest, 64 // finest)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("name", DILATED)
+def test_every_decoder_on_every_backbone_at_every_output_stride(name: str, decoder: str, output_stride: int) -> None:
+    backbone = DILATED[name](output_stride=output_stride)
+    finest, *_, coarsest = backbone.feature_info.reduction()
+    assert coarsest == output_stride
+    _, unit, join, activation = KINDS["react"]
+    build = DECODERS[decoder](unit, join, activation)
+    if decoder == "skip":
+        build = partial(build, channels=[4] * len(backbone.feature_info.channels()))
+    net = Segmenter(3, backbone, build).eval()
+    logits = net(torch.rand(1, 3, 64, 96))
+    maps = backbone.feature_info.reduction()
+    stride = {"fcn32s": coarsest, "fcn16s": maps[-2], "fcn8s": maps[-3], "deeplabv3": coarsest}.get(decoder, finest)
+    assert logits.shape == (1, 3, 64 // stride, 96 // stride)
 
 
 @pytest.mark.parametrize("name", ["bnn_resnet18", "bnn_resnet34", "bnn_resnet50"])
