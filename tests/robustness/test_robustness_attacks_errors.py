@@ -89,6 +89,7 @@ def test_bad_radius(attack: Attack, eps: float) -> None:
         lambda: MeanLogits([]),
         lambda: WorstCase([]),
         lambda: WorstCase([PGD(), PGD()]),
+        lambda: WorstCase([FGSM(), EOT(PGD(norm="l2"))]),
         lambda: SurrogateSweep(RandomNoise()),
         lambda: SurrogateSweep(PGD(), {"own": torch.nn.Identity()}),
     ],

@@ -23,11 +23,14 @@ from bnn_tasks.robustness.attacks import (
 )
 from bnn_tasks.robustness.attacks.eot import MeanObjective
 from bnn_tasks.robustness.dlr import DLRObjective
+from bnn_tasks.robustness.norms import get_norm
 from bnn_tasks.robustness.objective import CrossEntropyObjective, MarginObjective, Objective
 
 
 class Breaks(Attack):
     """Breaks the images whose first value is in a set, by writing 1 there."""
+
+    norm = get_norm("linf")
 
     def __init__(self, name: str, values: list[float]) -> None:
         self.name, self.values, self.sizes, self.surrogates = name, values, [], []

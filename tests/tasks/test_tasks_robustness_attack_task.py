@@ -11,7 +11,9 @@ import yaml
 from configs_for_tests import tiny_classification_config, tiny_config, tiny_segmentation_config
 
 from bnn_tasks.cli import main
-from bnn_tasks.tasks import AttackTask
+from bnn_tasks.robustness.attacks import FGSM, PGD
+from bnn_tasks.robustness.segmentation_losses import SegPGDLoss
+from bnn_tasks.tasks import AttackTask, PixelAttack
 from bnn_tasks.tasks.checkpoint import load_task
 from bnn_tasks.tasks.robustness.attack_task import attacked
 from bnn_tasks.tasks.robustness.performance import figures, judge
@@ -72,6 +74,16 @@ def test_one_table_for_detectors_and_segmenters(
     assert rows[-1]["figures"] == nullable(figures(task, judge(task, last)))
     assert "clean" in capsys.readouterr().out
     assert (tmp_path / "robustness" / "attacks.png").exists()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_noise_is_of_the_attacks_norm(norm: str, tmp_path: Path) -> None:
+    path = trained(tiny_segmentation_config(tmp_path), tmp_path)
+    classes = load_task(path).classes
+    task = AttackTask(path, classes, [PixelAttack(PGD(1, norm=norm), SegPGDLoss())], (1.0,))
+    assert [attack.norm.name for attack in task.attacks] == [norm, norm]
+    with pytest.raises(ValueError, match="one norm"):
+        AttackTask(path, classes, [PGD(1), FGSM("l2")], (1.0,))
 
 
 def test_bad_input(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from bnn_tasks.robustness.attacks.base import Attack, Attacked
 from bnn_tasks.robustness.attacks.pgd import PGD
 from bnn_tasks.robustness.attacks.reduced_radius import ReducedRadiusAPGD
 from bnn_tasks.robustness.attacks.surrogate_sweep import SurrogateSweep
+from bnn_tasks.robustness.norms import get_norm
 from bnn_tasks.robustness.objective import CrossEntropyObjective
 from bnn_tasks.robustness.segmentation_losses import (
     CosPGDLoss,
@@ -198,7 +199,7 @@ def test_a_batch_is_attacked_as_its_images_one_by_one(kind: str) -> None:
 class Visits(Attack):
     """Shows the objective some iterates and returns the last."""
 
-    name, needs_gradient = "visits", False
+    name, norm, needs_gradient = "visits", get_norm("linf"), False
 
     def __init__(self, *iterates: Tensor) -> None:
         self.iterates, self.seen = iterates, 0

@@ -128,6 +128,12 @@ def test_extra_attacks_need_names_of_their_own() -> None:
         Arsenal(extra=[FGSM()])
 
 
+def test_extra_attacks_need_the_arsenals_norm() -> None:
+    with pytest.raises(ValueError, match="noise is of 'linf' and HopSkipJump-50 EOT-2 of 'l2'"):
+        Arsenal(extra=[EOT(HopSkipJump(steps=50), draws=2)])
+    assert Arsenal(norm="l2", extra=[HopSkipJump()]).extra
+
+
 def test_a_part_that_is_done_stays_where_it_was() -> None:
     def part(count: int, trace: list[float]) -> Attacked:
         one = torch.zeros(count)

@@ -1,7 +1,7 @@
 """Attacks in plain torch: batched, seeded, with a book kept image by image."""
 
 from bnn_tasks.robustness.attacks.apgd import APGD
-from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.base import Attack, Attacked, common_norm
 from bnn_tasks.robustness.attacks.carlini_wagner import CarliniWagner
 from bnn_tasks.robustness.attacks.eot import EOT
 from bnn_tasks.robustness.attacks.fgsm import FGSM, RFGSM
@@ -43,5 +43,6 @@ __all__ = [
     "TemperatureScaled",
     "Transfer",
     "WorstCase",
+    "common_norm",
     "default_surrogates",
 ]

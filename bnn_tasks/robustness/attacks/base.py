@@ -1,10 +1,12 @@
 """What every attack takes and gives."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from bnn_tasks.robustness.norms import Norm
 from bnn_tasks.robustness.objective import Objective
 
 
@@ -33,11 +35,13 @@ class Attack:
 
     Attributes:
         name: in reports.
+        norm: what ε is measured in.
         needs_gradient: whether it differentiates the objective; an exported artifact can be attacked without only.
         sees_values: whether its `Attacked.losses` are the objective's values; a hard-label attack asks what is lost alone.
     """
 
     name: str
+    norm: Norm
     needs_gradient: bool = True
     sees_values: bool = True
 
@@ -54,3 +58,22 @@ class Attack:
             ValueError: images outside [0, 1], or `eps` outside its range.
         """
         raise NotImplementedError
+
+
+def common_norm(attacks: Sequence[Attack]) -> Norm:
+    """The norm of all `attacks`, without which one ε means a different ball to each.
+
+    Args:
+        attacks: at least one.
+
+    Raises:
+        ValueError: they have different norms.
+    """
+    norm = attacks[0].norm
+    for attack in attacks:
+        if attack.norm.name != norm.name:
+            raise ValueError(
+                f"Expected attacks of one norm, but {attacks[0].name} is of {norm.name!r} and {attack.name} of "
+                f"{attack.norm.name!r}. Cure: give all of them the same `norm`."
+            )
+    return norm

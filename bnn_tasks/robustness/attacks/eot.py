@@ -58,6 +58,7 @@ class EOT(Attack):
             raise ValueError(f"Expected `draws` to be >= 1, but got {draws}.")
         self.attack, self.draws = attack, draws
         self.name = f"{attack.name} EOT-{draws}"
+        self.norm = attack.norm
         self.needs_gradient = attack.needs_gradient
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:

@@ -33,6 +33,7 @@ class Raising(Attack):
     def __init__(self, attack: Attack, kind: type[ClassificationObjective]) -> None:
         self.attack, self.kind = attack, kind
         self.name = f"{attack.name} {kind.__name__.removesuffix('Objective')}"
+        self.norm = attack.norm
         self.needs_gradient = attack.needs_gradient
 
     def __call__(self, objective: Objective, images: torch.Tensor, eps: float, generator: torch.Generator) -> Attacked:
@@ -64,6 +65,7 @@ class TargetedDLR(Attack):
             raise ValueError(f"Expected `targets` to be >= 1, but got {targets}.")
         self.attack, self.targets = attack, targets
         self.name = f"{attack.name} targeted DLR"
+        self.norm = attack.norm
         self.needs_gradient = attack.needs_gradient
 
     def __call__(self, objective: Objective, images: torch.Tensor, eps: float, generator: torch.Generator) -> Attacked:

@@ -53,6 +53,7 @@ class SurrogateSweep(Attack):
         if OWN in self.surrogates:
             raise ValueError(f"Expected `surrogates` without {OWN!r}, which stands for the net's own.")
         self.name = f"{attack.name} surrogate sweep"
+        self.norm = attack.norm
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> MembersAttacked:
         """Attack one batch; see `Attack`. The trace is that of the net's own surrogate."""

@@ -170,6 +170,7 @@ class TemperatureScaled(Attack):
     def __init__(self, attack: Attack, temperature: Temperature) -> None:
         self.attack, self.temperature = attack, temperature
         self.name = f"{attack.name} {temperature.name}"
+        self.norm = attack.norm
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. The trace is the scaled loss's.

@@ -46,6 +46,7 @@ class Transfer(Attack):
 
     def __init__(self, attack: Attack, sources: Sequence[Model], name: str) -> None:
         self.attack, self.source, self.name = attack, MeanLogits(sources), f"transfer from {name}"
+        self.norm = attack.norm
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. The trace is the sources'; ``queries`` counts the victim's.

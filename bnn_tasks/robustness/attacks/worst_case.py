@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.base import Attack, Attacked, common_norm
 from bnn_tasks.robustness.attacks.ledger import Ledger
 from bnn_tasks.robustness.attacks.raising import revalued
 from bnn_tasks.robustness.objective import Objective
@@ -30,10 +30,10 @@ class WorstCase(Attack):
     first, not who could have.
 
     Args:
-        attacks: with names of their own.
+        attacks: of one norm, with names of their own.
 
     Raises:
-        ValueError: there is none, or two share a name.
+        ValueError: there is none, two share a name, or norms differ.
     """
 
     name = "worst case"
@@ -43,6 +43,7 @@ class WorstCase(Attack):
         if not names or len(set(names)) < len(names):
             raise ValueError(f"Expected `attacks` to be some, each with a name of its own, but got {names}.")
         self.attacks = list(attacks)
+        self.norm = common_norm(attacks)
         self.needs_gradient = any(attack.needs_gradient for attack in attacks)
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> MembersAttacked:

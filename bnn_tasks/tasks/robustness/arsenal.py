@@ -16,6 +16,7 @@ from bnn_tasks.robustness.attacks import (
     TargetedDLR,
     TemperatureScaled,
     Transfer,
+    common_norm,
     default_surrogates,
 )
 from bnn_tasks.robustness.attacks.square import Square
@@ -54,7 +55,7 @@ class Arsenal:
         extra: as given.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or an extra attack is of another norm.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Arsenal:
         surrogates = fixed | {tanh_name(k): spread_tanh(k) for k in SHARPNESS}
         self.extra = list(extra or [])
         self.noise = RandomNoise(norm=norm)
+        common_norm([self.noise, *self.extra])
         self.fgsm = FGSM(norm=norm)
         self.iterated = self.pgd(steps, len(surrogates) + 1)
         self.rescaled = TemperatureScaled(self.pgd(steps), NJS())

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bnn_tasks.robustness.attacks import PGD, Attack, RandomNoise
+from bnn_tasks.robustness.attacks import PGD, Attack, RandomNoise, common_norm
 from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.detection import DetectionTask
 from bnn_tasks.tasks.robustness.checkpoint_evaluation import CheckpointEvaluation
@@ -73,8 +73,9 @@ class AttackTask(CheckpointEvaluation):
     Args:
         checkpoint: of ``bnn-tasks fit``.
         classes: class names; linked from the data by the command line.
-        attacks: what is tried; None is PGD-20 on the training loss. `RandomNoise` of the same size is always added, first.
-        eps: ε, rising, in units of 1/255, 0.05 at least.
+        attacks: what is tried, all of one norm; None is PGD-20 on the training loss. `RandomNoise` of the same norm and size is
+            always added, first.
+        eps: ε in that norm, rising, in units of 1/255, 0.05 at least.
         batches: of the test split, >= 1, from its beginning; None is all.
         seed: of everything random.
 
@@ -103,7 +104,9 @@ class AttackTask(CheckpointEvaluation):
                 f"Expected {checkpoint!r} to be of a detector or a segmenter, but it is of a {type(self.task).__name__}. "
                 "Cure: RobustnessTask attacks classifiers."
             )
-        self.attacks: list[Attack] = [RandomNoise(), *([PGD(20)] if attacks is None else attacks)]
+        chosen = [PGD(20)] if attacks is None else attacks
+        norm = common_norm(chosen).name if chosen else "linf"
+        self.attacks: list[Attack] = [RandomNoise(norm=norm), *chosen]
         names = [*(attack.name for attack in self.attacks), WORST]
         if len(set(names)) < len(names):
             raise ValueError(

@@ -105,6 +105,7 @@ class GoalAttack(Attack):
     def __init__(self, attack: Attack, goal: DetectionGoal) -> None:
         self.attack, self.goal = attack, goal
         self.name, self.needs_gradient = f"{goal.name} {attack.name}", attack.needs_gradient
+        self.norm = attack.norm
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. ``losses`` are the given objective's, so that attacks compare.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.base import Attack, Attacked, common_norm
 from bnn_tasks.robustness.attacks.reduced_radius import ReducedRadiusAPGD
 from bnn_tasks.robustness.objective import Objective
 from bnn_tasks.robustness.segmentation_losses import (
@@ -92,6 +92,7 @@ class PixelAttack(Attack):
     def __init__(self, attack: Attack, loss: PixelLoss) -> None:
         self.attack, self.loss = attack, loss
         self.name, self.needs_gradient = f"{loss.name} {attack.name}", attack.needs_gradient
+        self.norm = attack.norm
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. ``losses`` are mean cross-entropies.
@@ -114,17 +115,18 @@ class WorstImages(Attack):
     A later attack fights only for the images that none before has lost.
 
     Args:
-        attacks: at least one.
+        attacks: at least one, of one norm.
         name: in reports.
 
     Raises:
-        ValueError: there are no attacks.
+        ValueError: there are no attacks, or norms differ.
     """
 
     def __init__(self, attacks: Sequence[Attack], name: str = "worst") -> None:
         if not attacks:
             raise ValueError("Expected at least one attack, but got none.")
         self.attacks, self.name = list(attacks), name
+        self.norm = common_norm(attacks)
         self.needs_gradient = any(attack.needs_gradient for attack in attacks)
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
