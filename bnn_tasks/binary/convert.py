@@ -3,7 +3,7 @@
 import copy
 import fnmatch
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import fx, nn
@@ -11,11 +11,7 @@ from torch import fx, nn
 from bnn_tasks.binary.layers import BinaryConv2d, BinaryLinear
 from bnn_tasks.binary.methods import Method, get_method
 from bnn_tasks.binary.one_signed import RELUS, OneSigned
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, BinaryConv2d | BinaryLinear) or super().is_leaf_module(m, module_qualified_name)
+from bnn_tasks.binary.tracing import trace
 
 
 def _before_relus(node: fx.Node, signs: OneSigned) -> fx.Node:
@@ -72,6 +68,26 @@ def _convert(layer: nn.Conv2d | nn.Linear, method: Method) -> nn.Module:
     return binary.to(layer.weight.device).train(layer.training)
 
 
+def _check_calls(graph_module: fx.GraphModule, targets: Mapping[str, nn.Module]) -> None:
+    """Raise ValueError unless every layer is a plain one that the graph calls, and does not read the weight of."""
+    nodes = graph_module.graph.nodes
+    called = {str(node.target) for node in nodes if node.op == "call_module"}
+    read = {str(node.target).rpartition(".")[0] for node in nodes if node.op == "get_attr"}
+    for name, layer in targets.items():
+        fault = None
+        if type(layer) not in (nn.Conv2d, nn.Linear):
+            fault = f"is a {type(layer).__name__}, which computes something else"
+        elif name in read:
+            fault = "has its weight read by another function"
+        elif name not in called:
+            fault = "is called by none, or inside a layer that torch.fx does not look into"
+        if fault:
+            raise ValueError(
+                f"Expected the layers to binarise to be calls of Conv2d and Linear, but {name!r} {fault}. Cure: add {name!r} "
+                "to `keep`: it stays real."
+            )
+
+
 def _keeps(
     keep: Sequence[str] | Callable[[str, nn.Module], bool], names: list[str]
 ) -> Callable[[str, nn.Module], bool]:
@@ -115,23 +131,18 @@ def binarize(
     Raises:
         TypeError: `keep` is a string.
         ValueError: a pattern matches nothing, nothing is left to binarise, a layer's input provably has one sign only (and
-            the method cannot use that), a layer cannot be expressed in binary, or the module cannot be traced.
+            the method cannot use that), a layer cannot be expressed in binary (a subclass, one whose weight something else
+            reads), or the module cannot be traced, or computes other things in training than in evaluation.
     """
     chosen = get_method(method)
     copied = copy.deepcopy(module)
-    try:
-        graph = _Tracer().trace(copied)
-    except Exception as error:
-        raise ValueError(
-            f"Expected a module that torch.fx can trace, but {type(module).__name__} is not: {error}. "
-            "Cure: binarize its traceable parts, or build it from BinaryConv2d."
-        ) from error
-    graph_module = fx.GraphModule(copied, graph)
-    layers = {n: m for n, m in copied.named_modules() if type(m) in (nn.Conv2d, nn.Linear)}
+    graph_module = trace(copied)
+    layers = {name: m for name, m in copied.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     keeps = _keeps(keep, list(layers))
     targets = [name for name, layer in layers.items() if not keeps(name, layer)]
     if not targets:
         raise ValueError("Expected at least one convolution or linear layer to binarise, but `keep` holds them all.")
+    _check_calls(graph_module, {name: layers[name] for name in targets})
     _undo_inplace(graph_module)
     signs = OneSigned(graph_module)
     for node in list(graph_module.graph.nodes):

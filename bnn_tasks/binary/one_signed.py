@@ -35,6 +35,9 @@ MODULES: dict[type[nn.Module], tuple[str, ...]] = {
     nn.AvgPool2d: ("avg_pool2d",),
     nn.AdaptiveAvgPool2d: ("adaptive_avg_pool2d",),
 }
+RANDOM_DEPTH = frozenset(
+    {"DropPath", "StochasticDepth"}
+)  # timm's and torchvision's, by name: only torch is imported here
 RELUS = frozenset({"relu", "relu6"})
 # What else is never negative.
 POSITIVE = frozenset(
@@ -87,7 +90,7 @@ def read_call(node: fx.Node, modules: nn.Module) -> Call:
         for kind, (name, *options) in MODULES.items():
             if isinstance(module, kind):
                 return Call(name, node.args, {option: getattr(module, option) for option in options})
-        return Call("", node.args, {})
+        return Call("dropout" if type(module).__name__ in RANDOM_DEPTH else "", node.args, {})
     name = getattr(node.target, "__name__", str(node.target))
     known = node.op == "call_method" or any(getattr(place, name, None) is node.target for place in (torch, F, operator))
     return Call(name.strip("_") if known else "", node.args, dict(node.kwargs))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from bnn_tasks.binary import BinaryConv2d, BinaryLinear, Method, SignWeight, binarize, get_method, list_methods
 from bnn_tasks.binary.activations import SignActivation
@@ -328,6 +329,35 @@ def test_a_module_that_cannot_be_traced_is_named() -> None:
 
     with pytest.raises(ValueError, match=r"torch.fx can trace, but Branching is not"):
         binarize(Branching(), "xnor", keep=[])
+
+
+class Folded(nn.Module):
+    """Reads a layer's weight itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(self.norm(x), self.conv.weight)
+
+
+class Unused(Folded):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x)
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (Folded(), "'conv' has its weight read by another function"),
+        (Unused(), "'conv' is called by none"),
+        (nn.Sequential(weight_norm(nn.Conv2d(3, 3, 1))), "'0' is a ParametrizedConv2d, which computes something else"),
+    ],
+)
+def test_a_layer_that_would_be_binary_in_name_only(net: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"{message}.*Cure: add '\w+' to `keep`"):
+        binarize(net, "bnn", keep=[])
 
 
 @pytest.mark.parametrize("arguments", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}])

@@ -1,5 +1,7 @@
 """binarize() on nets of timm and torchvision as they are."""
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -59,3 +61,62 @@ def test_mobilenet_needs_its_squeeze_excitation_kept() -> None:
     # The projections after a ReLU times a squeeze-excitation's gate are one-signed too.
     keep = [*first, "*.fc1", "*.fc2", "features.1.block.2.0"]
     check_signs_and_gradients(binarize(net, "react", keep=keep), torch.randn(2, 3, 64, 64))
+
+
+@pytest.mark.parametrize("traced_in_training", [True, False])
+def test_batchnorms_with_an_activation_know_both_modes(traced_in_training: bool) -> None:
+    torch.manual_seed(0)
+    net = timm.create_model("mobilenetv2_050", num_classes=3).train(traced_in_training)
+    chosen = "blocks.3.1.conv_pw"  # reads a residual sum, so that nothing but the layer itself changes
+    binary = binarize(net, "bnn", keep=lambda name, _: name != chosen)
+    assert list(binary.state_dict()) == [*net.state_dict()]
+    expected = copy.deepcopy(net)
+    expected.set_submodule(chosen, copy.deepcopy(binary.get_submodule(chosen)))
+    images = torch.randn(4, 3, 64, 64)
+    for _ in range(2):
+        torch.testing.assert_close(binary.train()(images), expected.train()(images))
+    before = copy.deepcopy(binary.state_dict())
+    torch.testing.assert_close(binary.eval()(images), expected.eval()(images))
+    for name, tensor in expected.state_dict().items():
+        torch.testing.assert_close(binary.state_dict()[name], tensor)
+        assert torch.equal(before[name], binary.state_dict()[name])
+
+
+def test_random_depth_is_random_in_training_alone() -> None:
+    torch.manual_seed(0)
+    depth = torchvision.ops.StochasticDepth(0.5, "row")
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), depth, nn.Conv2d(3, 4, 3, bias=False))
+    binary = binarize(net, "bnn", keep=[])
+    images = torch.randn(64, 3, 5, 5)
+    seen: list[Tensor] = []
+    binary.get_submodule("3").register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    binary(images)
+    dropped = (seen[0] == 0).flatten(1).all(1)
+    assert 10 < int(dropped.sum()) < 54
+    assert (seen[0] < 0).any()  # the ReLU is skipped, the depth is not
+    binary.eval()(images)
+    with torch.no_grad():
+        assert torch.equal(seen[1], binary.get_submodule("0")(images))
+
+
+@pytest.mark.parametrize(
+    ("build", "keep", "message"),
+    [
+        (
+            lambda: torchvision.models.googlenet(init_weights=False),
+            ["conv1*"],
+            r"in training and in evaluation.*'aux1'",
+        ),
+        (lambda: torchvision.models.swin_t(), ["features.0*", "head"], r"'features.1.0.attn.qkv' is called by none"),
+        (lambda: nn.Sequential(nn.TransformerEncoderLayer(8, 2, 8)), ["*self_attn*"], r"torch.fx does not look into"),
+        (
+            lambda: torchvision.models.vit_b_32(),
+            ["conv_proj", "heads*"],
+            r"'encoder.layers.encoder_layer_0.self_attention.out_proj' is a NonDynamicallyQuantizableLinear",
+        ),
+    ],
+    ids=["another graph in training", "random inside", "a layer of torch", "a subclass"],
+)
+def test_what_a_graph_cannot_say(build: object, keep: list[str], message: str) -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        binarize(build(), "bnn", keep=keep)  # type: ignore[operator]
