@@ -156,8 +156,9 @@ def rectified(w: Array, p: float, state: State, do: Forward) -> Array:
 def rotated(w: Array, p: float, state: State, do: Forward) -> Array:
     """B19, RBNN."""
     r1, r2 = state["left"], state["right"]
-    turned = np.stack([r1.T @ row.reshape(len(r1), len(r2)) @ r2 for row in w]).reshape(w.shape)
-    moved = w + abs(np.sin(state["theta"])) * (turned - w)
+    w0 = (w - mean(w)) / w.std(axis=tuple(range(1, w.ndim)), ddof=1, keepdims=True)
+    turned = np.stack([r1.T @ row.reshape(len(r1), len(r2)) @ r2 for row in w0]).reshape(w.shape)
+    moved = w0 + abs(np.sin(per_filter(state["theta"], w))) * (do.hold(turned) - w0)
     return per_filter(state["alpha"], w) * do.through(sgn(moved), training_aware(moved, p))
 
 
@@ -166,7 +167,7 @@ def affine_weight(w: Array, p: float, state: State, do: Forward) -> Array:
     beta = mean(w)
     alpha = np.sqrt(((w - beta) ** 2).sum(axis=tuple(range(1, w.ndim)), keepdims=True) / w[0].size)
     u = (w - beta) / alpha
-    return alpha * do.through(sgn(u), hardtanh(u, p)) + beta
+    return alpha * do.through(sgn(u), ede(u, p)) + beta
 
 
 def soft_quantized(x: Array, p: float, state: State, do: Forward) -> Array:

@@ -67,11 +67,9 @@ def test_one_step_reaches_every_parameter(method: str, progress: float) -> None:
     set_progress(net, progress)
     before = copy.deepcopy(net.state_dict())
     train_step(net)
-    # What feeds a BatchNorm has no use for a bias or one scale a channel: the BatchNorm undoes them. RBNN's angle starts
-    # where its gradient is 0 (see test_rotation_angle_gets_its_gradient).
+    # What feeds a BatchNorm has no use for a bias or one scale a channel: the BatchNorm undoes them.
     undone = {"bias", "weight_binarizer.alpha", "weight_binarizer.scale", "output_scale.factors.0"}
     idle = {name for name, _ in net.named_parameters() if name[0] in "024" and name[2:] in undone}
-    idle |= {name for name, _ in net.named_parameters() if name.endswith("weight_binarizer.theta")}
     dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert [name for name in dead if name not in idle] == []
     assert [n for n, p in net.named_parameters() if not torch.isfinite(p).all()] == []

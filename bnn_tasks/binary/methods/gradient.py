@@ -124,11 +124,12 @@ METHODS = (
     ),
     Method(
         name="adabin",
-        weight=lambda shape: AffineWeight(ClippedSTE()),
+        weight=lambda shape: AffineWeight(EDE()),
         activation=lambda shape: AffineSign(ApproxSign()),
         paper="Tu et al., AdaBin, 2022",
         structure=("SC",),
         optimizer="SGD",
+        asymptotic=True,
         gradient=True,
         in_survey=False,
     ),

@@ -65,7 +65,7 @@ class AffineWeight(WeightBinarizer):
     The two values are the centre and the spread of the filter. Gradients run through both.
 
     Args:
-        estimator: the surrogate gradient of the sign, evaluated at (W - β)/α.
+        estimator: the surrogate gradient of the sign, evaluated at (W - β)/α; the authors' code has IR-Net's `EDE`.
     """
 
     def __init__(self, estimator: str | Estimator) -> None:
