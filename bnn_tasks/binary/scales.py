@@ -47,7 +47,7 @@ class WindowMean(OutputScale):
 class SpatialScale(OutputScale):
     """Base class of XNOR-Net++'s scales that differ from place to place: they tie a layer to one size of output.
 
-    ``tie_to_size`` fixes the size; until then the layer cannot run.
+    ``tie_to_size`` fixes the size, or a state dict of a tied layer; until then the layer cannot run.
 
     Args:
         out_channels: O.
@@ -68,6 +68,12 @@ class SpatialScale(OutputScale):
         shapes = self.shapes(height, width)
         if [tuple(factor.shape) for factor in self.factors] != shapes:
             self.factors = nn.ParameterList([torch.ones(shape) for shape in shapes])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        saved = [tensor for name, tensor in state_dict.items() if name.startswith(f"{prefix}factors.")]
+        if saved and not self.tied:
+            self.tie(*torch.broadcast_shapes(*(tensor.shape for tensor in saved))[1:])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def shapes(self, height: int, width: int) -> list[tuple[int, ...]]:
         """Shapes of the factors, broadcastable to (O, height, width)."""

@@ -40,6 +40,21 @@ def test_the_k_map_is_the_papers(padding: int) -> None:
 
 
 @pytest.mark.parametrize("case", ["full", "place", "separable"])
+def test_a_state_dict_ties_a_fresh_layer(case: str) -> None:
+    x = image(2, 3, 6, 8)
+    layer, fresh = (BinaryConv2d(3, 4, 3, method=f"xnor_pp_{case}") for _ in range(2))
+    tie_to_size(layer, x)
+    for factor in layer.output_scale.factors:
+        torch.nn.init.normal_(factor)
+    fresh.load_state_dict(layer.state_dict())
+    assert torch.equal(fresh(x), layer(x))
+    other = BinaryConv2d(3, 4, 3, method=f"xnor_pp_{case}")
+    tie_to_size(other, image(1, 3, 9, 9))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        other.load_state_dict(layer.state_dict())
+
+
+@pytest.mark.parametrize("case", ["full", "place", "separable"])
 def test_spatial_scales_multiply_as_an_outer_product(case: str) -> None:
     """XNOR-Net++: Γ is α(o), α(o)⊗β(h·w) or α(o)⊗β(h)⊗γ(w); all ones are the plain convolution."""
     x = image(2, 3, 6, 8)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from nets import retinanet
 
-from bnn_tasks.binary import BinaryConv2d, Cosine
+from bnn_tasks.binary import BinaryConv2d, Cosine, tie_to_size, with_real_weights
 from bnn_tasks.tasks.optim import parameter_groups, schedule_learning_rate
 
 
@@ -25,6 +25,23 @@ def test_latent_binary_weights_and_vectors_do_not_decay() -> None:
     expected = {name for name, p in m.named_parameters() if p.dim() >= 2 and name not in latent}
     assert {names[id(p)] for p in decayed["params"]} == expected
     assert "backbone.conv1.weight" in expected
+
+
+@pytest.mark.parametrize("method", ["xnor_pp_full", "xnor_pp_place", "xnor_pp_separable", "react", "dsq", "recu"])
+def test_a_methods_own_parameters_do_not_decay(method: str) -> None:
+    layer = BinaryConv2d(4, 4, 3, method=method)
+    tie_to_size(layer, torch.zeros(1, 4, 8, 8))
+    binary, kept = parameter_groups(layer)
+    assert binary["params"] == [layer.weight]
+    assert len(kept["params"]) == len(list(layer.parameters())) - 1
+
+
+def test_real_weights_of_a_first_stage_decay() -> None:
+    layer = BinaryConv2d(4, 4, 3, method=with_real_weights("react"))
+    decayed, _ = parameter_groups(layer)
+    assert decayed["params"] == [layer.weight]
+    assert not decayed["latent"]
+    assert "weight_decay" not in decayed
 
 
 def test_frozen_parameters_are_in_no_group() -> None:
