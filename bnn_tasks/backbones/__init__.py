@@ -20,7 +20,7 @@ from bnn_tasks.backbones.bottlenecks import (
     ReActBottleneck,
     RealBottleneck,
 )
-from bnn_tasks.backbones.checkpoint import LoadReport, load_float_checkpoint, load_float_state_dict
+from bnn_tasks.backbones.checkpoint import load_float_checkpoint, load_float_state_dict
 from bnn_tasks.backbones.cifar_resnet import CifarResNet
 from bnn_tasks.backbones.elementwise import ChannelScale, Maxout
 from bnn_tasks.backbones.groupnet import BranchMean, BranchSum, GroupStage, SoftGate, SoftGates, WeightedSum
@@ -73,7 +73,6 @@ __all__ = [
     "GatedBlock",
     "GatedUnit",
     "GroupStage",
-    "LoadReport",
     "LocalBlock",
     "LocalUnit",
     "Maxout",

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -11,36 +11,30 @@ from torch import Tensor
 from bnn_tasks.backbones.block import Block
 from bnn_tasks.backbones.resnet import ResNet
 from bnn_tasks.binary import BinaryConv2d
+from bnn_tasks.binary.start import OWN, LoadReport
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 _log = logging.getLogger(__name__)
 _DOWNSAMPLE = re.compile(r"downsample\.(\d+)\.(.+)")
-# What a float net does not have, and BatchNorm's counter, which checkpoints from before torch 0.4.1 lack.
-_OPTIONAL = re.compile(
-    r"((^|\.)(\w+_binarizer|output_scale|activation|gate)\.[\w.]+|(^|\.)shortcut\.weight|num_batches_tracked)$"
-)
 
 
-@dataclass(frozen=True)
-class LoadReport:
-    """What happened to every tensor.
+def _is_optional(name: str) -> bool:
+    # Checkpoints from before torch 0.4.1 lack BatchNorm's counter.
+    return OWN.search(name) is not None or name.endswith("num_batches_tracked")
 
-    Attributes:
-        loaded: names in the backbone that were set.
-        left_out: names in the checkpoint that have no place in the backbone: its classifier, stages that were not built, and
-            the 1×1 shortcuts where the block's path has no weights.
-        fresh: names in the backbone that a float net does not have (thresholds, scales, RPReLU) and keep their initial value.
-    """
 
-    loaded: list[str]
-    left_out: list[str]
-    fresh: list[str]
-
-    def __str__(self) -> str:
-        return (
-            f"loaded {len(self.loaded)} tensors; left out of the checkpoint: {self.left_out or 'nothing'}; "
-            f"not in the checkpoint, left at their initial value: {self.fresh or 'nothing'}"
+def _check_names(state: Mapping[str, object]) -> None:
+    """Raise ValueError where the dictionary is a wrapper of the one that is meant, or a wrapper's."""
+    inner = [name for name, value in state.items() if isinstance(value, dict)]
+    if inner:
+        raise ValueError(f"Expected `state` to map names to tensors, but it maps {inner}. Cure: state[{inner[0]!r}].")
+    stems = [name.removesuffix("conv1.weight") for name in state if name.endswith(".conv1.weight")]
+    prefix = min(stems, key=len, default="")
+    if "conv1.weight" not in state and prefix and all(name.startswith(prefix) for name in state):
+        raise ValueError(
+            f"Expected names as 'conv1.weight', but all of them start with {prefix!r}. Cure: "
+            f"{{name.removeprefix({prefix!r}): tensor for name, tensor in state.items()}}."
         )
 
 
@@ -85,7 +79,8 @@ def load_float_state_dict(backbone: ResNet, state: dict[str, Tensor]) -> LoadRep
         state: state_dict of torchvision's or timm's ResNet.
 
     Returns:
-        What was loaded, left out and kept; also logged.
+        What was loaded, left out (the classifier, stages that were not built, 1×1 shortcuts where the block's path has no
+        weights) and kept; also logged.
 
     Raises:
         TypeError: `backbone` is no `ResNet`.
@@ -96,6 +91,7 @@ def load_float_state_dict(backbone: ResNet, state: dict[str, Tensor]) -> LoadRep
             f"Expected `backbone` to be a bnn_tasks.backbones.ResNet, but got a {type(backbone).__name__}. Cure: the "
             "`.backbone` of what timm.create_model or Classifier built on one."
         )
+    _check_names(state)
     convolutions = {
         name.removesuffix(".weight") for name, tensor in state.items() if ".downsample." in name and tensor.dim() == 4
     }
@@ -104,7 +100,7 @@ def load_float_state_dict(backbone: ResNet, state: dict[str, Tensor]) -> LoadRep
     binary = {f"{name}.weight": m for name, m in backbone.named_modules() if isinstance(m, BinaryConv2d)}
     shapes = {name: tensor.shape for name, tensor in own.items()}
     for name, layer in binary.items():
-        shapes[name] = torch.Size((layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size))
+        shapes[name] = torch.Size(layer.float_shape)
     loaded: dict[str, Tensor] = {}
     left_out = []
     for name, tensor in state.items():
@@ -117,17 +113,22 @@ def load_float_state_dict(backbone: ResNet, state: dict[str, Tensor]) -> LoadRep
             if stage != "fc" and (stage not in STAGES or stage in backbone.stages):
                 raise ValueError(
                     f"Expected a checkpoint of the backbone's topology, but {name!r} has no place in it. "
-                    "Cure: build the backbone with the checkpoint's depth."
+                    "Cure: build the backbone with the checkpoint's depth; of stems there is the plain one, conv1 and bn1."
                 )
             left_out.append(name)
             continue
+        if name == "conv1.weight" and shapes[target][1] != tensor.shape[1]:
+            raise ValueError(
+                f"Expected 'conv1.weight' for {shapes[target][1]} channel(s), but got one for {tensor.shape[1]}. Cure for grey "
+                "pictures: state['conv1.weight'] = state['conv1.weight'].sum(1, keepdim=True)."
+            )
         if shapes[target] != tensor.shape:
             raise ValueError(
                 f"Expected {name!r} to have shape {tuple(shapes[target])}, but got {tuple(tensor.shape)}. "
                 "Cure: build the backbone with the checkpoint's width and stem_kernel (7 for torchvision's ResNet)."
             )
         loaded[target] = tensor
-    missing = sorted(name for name in own.keys() - loaded.keys() if not _OPTIONAL.search(name))
+    missing = sorted(name for name in own.keys() - loaded.keys() if not _is_optional(name))
     if missing:
         raise ValueError(f"Expected the checkpoint to have every tensor of a float ResNet, but it lacks {missing}.")
     backbone.load_state_dict({name: tensor for name, tensor in loaded.items() if name not in binary}, strict=False)
@@ -163,4 +164,7 @@ def load_float_checkpoint(backbone: ResNet, path: str | os.PathLike[str]) -> Loa
             f"Expected {name!r} to hold a state_dict (names to tensors), but it does not. "
             "Cure: save the inner dictionary, for instance torch.load(path)['state_dict'], to a file of its own."
         )
-    return load_float_state_dict(backbone, state)
+    try:
+        return load_float_state_dict(backbone, state)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

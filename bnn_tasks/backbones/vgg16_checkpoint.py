@@ -6,10 +6,10 @@ import re
 import torch
 from torch import Tensor, nn
 
-from bnn_tasks.backbones.checkpoint import LoadReport
 from bnn_tasks.backbones.units import Unit
 from bnn_tasks.backbones.vgg16 import VGG16
 from bnn_tasks.binary import BinaryConv2d
+from bnn_tasks.binary.start import LoadReport
 
 CONVOLUTIONS = 13
 

@@ -23,6 +23,7 @@ class _BinaryLayer(nn.Module):
 
     Attributes:
         weight: the latent weight.
+        float_shape: of a float layer's weight: (O, C/groups, kh, kw), or (O, C) of a linear layer.
     """
 
     def __init__(self, shape: LayerShape, geometry: Geometry, bias: bool, method: str | Method) -> None:
@@ -30,6 +31,7 @@ class _BinaryLayer(nn.Module):
         method = get_method(method)
         self.method_name = method.name
         self.geometry = geometry
+        self.float_shape = shape.weight
         self.weight_binarizer = method.weight(shape)
         self.activation_binarizer = method.activation(shape)
         self.output_scale = method.output(shape)
@@ -48,7 +50,7 @@ class _BinaryLayer(nn.Module):
         """Start from a float layer.
 
         Args:
-            weight: (O, C/groups, kh, kw) or (O, C).
+            weight: of ``float_shape``.
             bias: (O,), or None.
         """
         self.weight.copy_(self.weight_binarizer.initial_latent(weight))

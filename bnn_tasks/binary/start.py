@@ -13,13 +13,13 @@ OWN = re.compile(r"(^|\.)((\w+_binarizer|output_scale|activation|gate|clips)\.|s
 
 
 @dataclass(frozen=True)
-class StartReport:
+class LoadReport:
     """What happened to every tensor.
 
     Attributes:
-        loaded: names that were set.
+        loaded: names in the net that were set.
         left_out: names in the source that have no place in the net.
-        fresh: names in the net that the source does not have; they keep their value.
+        fresh: names in the net that the source does not have (thresholds, scales, slopes); they keep their value.
     """
 
     loaded: list[str]
@@ -33,14 +33,8 @@ class StartReport:
         )
 
 
-def _float_shape(layer: BinaryConv2d | BinaryLinear) -> tuple[int, ...]:
-    if isinstance(layer, BinaryLinear):
-        return layer.out_features, layer.in_features
-    return layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size
-
-
 @torch.no_grad()
-def load_weights(module: nn.Module, state: dict[str, Tensor]) -> StartReport:
+def load_weights(module: nn.Module, state: dict[str, Tensor]) -> LoadReport:
     """Copy the tensors of a net of the same layers into another.
 
     Weights (latent ones become latent ones, or what the method makes of a float layer's), BatchNorms and all else must fit
@@ -72,12 +66,12 @@ def load_weights(module: nn.Module, state: dict[str, Tensor]) -> StartReport:
         )
     loaded = [name for name in state if name in own]
     for name in loaded:
-        shapes = [tuple(own[name].shape), *([_float_shape(latent[name])] if name in latent else [])]
+        shapes = [tuple(own[name].shape), *([latent[name].float_shape] if name in latent else [])]
         if tuple(state[name].shape) not in shapes:
             raise ValueError(f"Expected {name!r} to have shape {shapes[0]}, but got {tuple(state[name].shape)}.")
     for name in loaded:
-        if name in latent and tuple(state[name].shape) == _float_shape(latent[name]):
+        if name in latent and tuple(state[name].shape) == latent[name].float_shape:
             latent[name].load_float(state[name], None)
         else:
             own[name].copy_(state[name])
-    return StartReport(sorted(loaded), sorted(state.keys() - own.keys()), sorted(own.keys() - state.keys()))
+    return LoadReport(sorted(loaded), sorted(state.keys() - own.keys()), sorted(own.keys() - state.keys()))

@@ -187,6 +187,35 @@ def test_a_foreign_tensor_is_named() -> None:
         load_float_state_dict(ResNet(18, BLOCKS["react"], 8, 7), state)
 
 
+def test_a_wrapped_state_dict_says_how_to_unwrap_it(tmp_path: Path) -> None:
+    backbone = ResNet(18, BLOCKS["real"], 8, 7)
+    state = torchvision_net().state_dict()
+    with pytest.raises(ValueError, match=r"Cure: state\['state_dict'\]"):
+        load_float_state_dict(backbone, {"epoch": 3, "state_dict": state})
+    prefixed = {f"module.{name}": tensor for name, tensor in state.items()}
+    torch.save(prefixed, tmp_path / "parallel.pth")
+    with pytest.raises(ValueError, match=r"parallel\.pth: .*start with 'module\.'.*name\.removeprefix\('module\.'\)"):
+        load_float_checkpoint(backbone, tmp_path / "parallel.pth")
+
+
+def test_a_grey_backbone_says_how_to_start_from_a_coloured_checkpoint() -> None:
+    backbone = ResNet(18, BLOCKS["real"], 8, 7, in_channels=1)
+    state = torchvision_net().state_dict()
+    with pytest.raises(ValueError, match=r"for 1 channel\(s\), but got one for 3.*sum\(1, keepdim=True\)"):
+        load_float_state_dict(backbone, state)
+    colour = torch.rand(1, 1, 32, 32)
+    expected = nn.functional.conv2d(colour.expand(1, 3, 32, 32), state["conv1.weight"], None, 2, 3)
+    state["conv1.weight"] = state["conv1.weight"].sum(1, keepdim=True)
+    load_float_state_dict(backbone, state)
+    torch.testing.assert_close(backbone.conv1(colour), expected)
+
+
+def test_a_deep_stem_is_named() -> None:
+    state = timm.create_model("resnet18d").state_dict()
+    with pytest.raises(ValueError, match=r"'conv1\.0\.weight' has no place.*of stems there is the plain one"):
+        load_float_state_dict(ResNet(18, BLOCKS["real"], 64, 7), state)
+
+
 def test_from_a_file(tmp_path: Path) -> None:
     net = torchvision_net()
     torch.save(net.state_dict(), tmp_path / "net.pth")
