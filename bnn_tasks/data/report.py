@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bnn_tasks.data.findings import Findings
 from bnn_tasks.runtime.images import Size
 
 SIZES_SHOWN = 5
@@ -27,6 +28,16 @@ class DataReport(ABC):
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     suggestions: list[str] = field(default_factory=list)
+
+    def take(self, findings: Findings) -> None:
+        """Add what reading a split has found, but for what was found in another split of the same files.
+
+        Args:
+            findings: of one split.
+        """
+        for own, found in ((self.errors, findings.errors), (self.warnings, findings.warnings)):
+            known = set(own)
+            own += [message for message in found if message not in known]
 
     @abstractmethod
     def table(self) -> list[str]:

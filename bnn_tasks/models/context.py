@@ -47,6 +47,11 @@ class ImagePooling(nn.Module):
         return y
 
 
+def _check_rates(rates: Sequence[int]) -> None:
+    if not rates or min(rates) < 1:
+        raise ValueError(f"Expected `rates` to be a number >= 1 for each branch, at least one, but got {list(rates)}.")
+
+
 class ASPP(Context):
     """Atrous spatial pyramid pooling (Chen et al., DeepLabV3, 2017): a 1×1 unit, 3×3 units of several rates, image pooling.
 
@@ -74,7 +79,8 @@ class ASPP(Context):
         projection: UnitFactory = ReActUnit,
     ) -> None:
         super().__init__()
-        check_positive(channels=channels, **{f"rates[{index}]": rate for index, rate in enumerate(rates)})
+        check_positive(channels=channels)
+        _check_rates(rates)
         build: DilatedUnitFactory = unit
         join: DilatedUnitFactory = projection
         self.channels = channels
@@ -118,8 +124,8 @@ class BPAC(Context):
         unit: UnitFactory = ReActUnit,
     ) -> None:
         super().__init__()
-        check_positive(channels=channels, depth=depth, branches=len(rates))
-        check_positive(**{f"rates[{index}]": rate for index, rate in enumerate(rates)})
+        check_positive(channels=channels, depth=depth)
+        _check_rates(rates)
         build: DilatedUnitFactory = unit
         self.channels = channels
         self.entry = Lateral(in_channels, channels)

@@ -61,4 +61,5 @@ def check_positive(**values: int) -> None:
         **values: arguments by name.
     """
     if wrong := {name: value for name, value in values.items() if value < 1}:
-        raise ValueError(f"Expected {', '.join(f'`{name}`' for name in wrong)} to be >= 1, but got {wrong}.")
+        names, numbers = ", ".join(f"`{name}`" for name in wrong), ", ".join(map(str, wrong.values()))
+        raise ValueError(f"Expected {names} to be >= 1, but got {numbers}.")

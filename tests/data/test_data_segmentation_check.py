@@ -63,6 +63,15 @@ def test_everything_wrong_is_listed_at_once(tmp_path):
     assert "colours: {name: [r, g, b], ...}" in str(report)
 
 
+def test_a_test_split_that_is_val_repeats_no_error(tmp_path):
+    write_folder(tmp_path, splits=(("train", "ab"), ("val", "cd")))
+    for split in ("train", "val"):
+        for mask in (tmp_path / "masks" / split).iterdir():
+            mask.unlink()
+    errors = check(tmp_path).errors
+    assert len(errors) == len(set(errors)) == 4
+
+
 def test_classes_without_pixels_are_named(tmp_path):
     write_folder(tmp_path, top=2)
     write_mask(tmp_path / "masks" / "val" / "f.png", np.full(SIZE, 2))

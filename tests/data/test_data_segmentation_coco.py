@@ -1,6 +1,7 @@
 """COCO's panoptic files and instances as class masks."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -32,6 +33,18 @@ def test_a_bad_panoptic_file_is_named(tmp_path, content):
         _ = CocoPanopticData(tmp_path, [SIZE]).class_names
 
 
+@pytest.mark.parametrize("id_", [math.inf, 1e999, 3.7, "3", None, True])
+@pytest.mark.parametrize("where", ["categories", "segments_info"])
+def test_an_id_that_is_no_integer_is_named(tmp_path, where, id_):
+    write_panoptic(tmp_path)
+    path = tmp_path / "annotations" / "panoptic_train2017.json"
+    content = json.loads(path.read_text())
+    (content if where == "categories" else content["annotations"][0])[where][0]["id"] = id_
+    path.write_text(json.dumps(content))
+    (error, *_) = CocoPanopticData(tmp_path, [SIZE]).check().errors
+    assert f"an id that is no integer, {id_!r}" in error
+
+
 @pytest.mark.parametrize(("count", "legal"), [(255, True), (256, False), (302, False)])
 def test_more_panoptic_categories_than_labels_are_refused(tmp_path, count, legal):
     write_panoptic(tmp_path)
@@ -57,6 +70,7 @@ def test_a_panoptic_file_that_contradicts_itself_is_named(tmp_path):
     content = json.loads(path.read_text())
     first, second = content["annotations"]
     first["segments_info"] += [{"id": 0, "category_id": 3}, {"id": 255, "category_id": 7}, {"id": 9, "category_id": 99}]
+    first["segments_info"].append({"id": 2**24, "category_id": 3})
     content["annotations"].append(second | {"segments_info": []})
     path.write_text(json.dumps(content))
     data = CocoPanopticData(tmp_path, [SIZE])
@@ -64,6 +78,7 @@ def test_a_panoptic_file_that_contradicts_itself_is_named(tmp_path):
         "annotations[0], f.png: segment 0 is void",
         "annotations[0], f.png: segment 255 is there twice",
         "annotations[0], f.png: segment 9 has category 99, which the file lacks",
+        "annotations[0], f.png: segment 16777216 is beyond what three colours hold; give it an id in 1..16777215",
         "annotations[2], g.png: a second annotation of this picture",
     ]
     found = [error.removeprefix(f"{path}: ") for error in data.check().errors]

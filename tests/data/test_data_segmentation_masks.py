@@ -191,7 +191,7 @@ def test_values_without_a_meaning_are_named_with_their_pixels(tmp_path):
         IndexCoding.of([0], []).read(path)
 
 
-@pytest.mark.parametrize(("values", "void"), [([0, 0], []), ([0, 255], [255]), ([-1, 0], [])])
+@pytest.mark.parametrize(("values", "void"), [([0, 0], []), ([0, 255], [255]), ([-1, 0], []), ([0, 2**31], [])])
 def test_each_value_has_one_meaning(values, void):
     with pytest.raises(ValueError, match="each to have one meaning"):
         IndexCoding.of(values, void)

@@ -220,10 +220,11 @@ def test_numbers_that_do_not_count_from_nought(tmp_path):
 TABLE = "# by hand\nred green blue name\n0 0 0 void\n10 20 30 car park\n1,2,3,sky\n"
 
 
-@pytest.mark.parametrize("table", ["dict", "colours.txt"])
+@pytest.mark.parametrize("table", ["dict", "colours.txt", "colours.csv"])
 def test_rgb_coded_masks(tmp_path, table):
     colours = {"void": [0, 0, 0], "car park": [10, 20, 30], "sky": [1, 2, 3]}
     (tmp_path / "colours.txt").write_text(TABLE)
+    (tmp_path / "colours.csv").write_text("name;r;g;b\nvoid;0;0;0\ncar park;10;20;30\nsky;1;2;3\n")
     values = np.random.default_rng(0).integers(0, 3, SIZE)
     for split, name in (("train", "a"), ("val", "b")):
         write_picture(tmp_path / "images" / split / f"{name}.png")
@@ -234,6 +235,13 @@ def test_rgb_coded_masks(tmp_path, table):
     assert MaskFolderData(tmp_path, [SIZE], colours=given).class_names == ["void", "car park", "sky"]
     with pytest.raises(DataError, match="classes without a colour: sea"):
         list(MaskFolderData(tmp_path, [SIZE], classes=["sea"], colours=given).val_dataloader())
+
+
+@pytest.mark.parametrize("first", ["bg,0.0,0.0,0.0", "void,-1,-1,-1", "red green blue\nname red green"])
+def test_no_line_is_taken_for_a_heading_but_one_without_numbers(tmp_path, first):
+    (tmp_path / "c.txt").write_text(f"{first}\n1 2 3 sky\n")
+    with pytest.raises(DataError, match=r"c\.txt:[12]: expected three numbers and a name"):
+        _ = MaskFolderData(tmp_path, [SIZE], colours="c.txt").class_names
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_a_pixel_classifier_without_dropout_has_none() -> None:
         (lambda: Segmenter(3, ResNet(18, width=4, out_indices=(4,)), FCNDecoder), "at least 3 maps"),
         (lambda: Segmenter(3, ResNet(18, width=4), SkipDecoder), "3 numbers"),
         (lambda: ResNet(18, width=4, output_stride=4), "output_stride"),
-        (lambda: BPAC(4, 4, ()), "branches"),
+        (lambda: BPAC(4, 4, ()), "rates"),
         (lambda: BPAC(4, 4, (0,)), "rates"),
         (lambda: ASPP(4, 0), "channels"),
     ],

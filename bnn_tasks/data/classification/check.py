@@ -67,8 +67,7 @@ def check_classification(data: "ClassificationData") -> ClassificationReport:
         labels = np.array([sample.label for sample in samples], np.int64)
         report.splits[split] = np.bincount(labels, minlength=len(report.class_names))
     _check_repeats(splits, digests, report, findings)
-    report.errors += findings.errors
-    report.warnings += findings.warnings
+    report.take(findings)
     return report
 
 

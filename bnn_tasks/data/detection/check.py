@@ -114,8 +114,7 @@ def check(data: "DetectionData") -> Report:
         _check_images(records[split], report, findings, pixels)
         if records[split]:
             report.splits[split] = _summary(records[split], len(report.class_names))
-        report.errors += findings.errors
-        report.warnings += findings.warnings
+        report.take(findings)
     _check_splits(records, report)
     check_cache(data, records, 3, report)  # RGB
     _check_pixels(data.channels, pixels, report)

@@ -97,8 +97,7 @@ def check_segmentation(data: "SegmentationData") -> SegmentationReport:
             report.splits[split] = _read_all(records[split], coding, report, findings)
             if (images := report.splits[split].images) and not report.splits[split].pixels.any():
                 _fatal(split, findings)(void_fault(data.root, split, images))
-        report.errors += findings.errors
-        report.warnings += findings.warnings
+        report.take(findings)
     _check_splits(records, report)
     check_cache(data, records, 4, report)  # RGB and label
     _suggest(data.resize, report)

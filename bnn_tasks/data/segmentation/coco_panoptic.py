@@ -159,11 +159,17 @@ def read_panoptic(path: Path) -> PanopticFile:
         ) from error
 
 
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"an id that is no integer, {value!r}")
+    return value
+
+
 def _panoptic(content: Any, path: Path) -> PanopticFile:
     faults: list[str] = []
     names: dict[int, str] = {}
     for place, entry in enumerate(content["categories"]):
-        id_, name = int(entry["id"]), str(entry["name"])
+        id_, name = _integer(entry["id"]), str(entry["name"])
         if id_ in names or name in names.values():
             faults.append(f"{path}: categories[{place}]: a second category of id {id_} or name {name!r}; remove one")
         names.setdefault(id_, name)
@@ -176,8 +182,12 @@ def _panoptic(content: Any, path: Path) -> PanopticFile:
             continue
         segments[stem] = {}
         for segment in entry["segments_info"]:
-            id_, category = int(segment["id"]), segment["category_id"]
-            if id_ in {0, *segments[stem]}:
+            id_, category = _integer(segment["id"]), segment["category_id"]
+            if not 0 <= id_ < 2**24:
+                faults.append(
+                    f"{where}: segment {id_} is beyond what three colours hold; give it an id in 1..{2**24 - 1}"
+                )
+            elif id_ in {0, *segments[stem]}:
                 faults.append(f"{where}: segment {id_} is {'there twice' if id_ else 'void'}; give it an id of its own")
             elif category not in label:
                 faults.append(

@@ -11,6 +11,7 @@ from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.masks import mask_size, read_colours, read_indices
 from bnn_tasks.runtime.images import Size
 
+LARGEST = 2**31 - 1  # of a mask of 32-bit numbers
 MOST_CLASSES = 255  # labels 0..254, since 255 is void
 NAMED_VALUES = 10
 INDEX_CURE = "correct the mask, list the missing classes, or say that these values are void"
@@ -71,12 +72,12 @@ class IndexCoding(MaskCoding):
             void: numbers that are void.
 
         Raises:
-            ValueError: a number twice, or below 0.
+            ValueError: a number twice, or one that no mask can hold.
         """
         numbers = [*values, *void]
-        if len(set(numbers)) < len(numbers) or min(numbers, default=0) < 0:
+        if len(set(numbers)) < len(numbers) or not all(0 <= n <= LARGEST for n in numbers):
             raise ValueError(
-                f"Expected mask values to be at least 0 and each to have one meaning, but got {list(values)} for the "
+                f"Expected mask values to be in 0..{LARGEST} and each to have one meaning, but got {list(values)} for the "
                 f"classes and {list(void)} for void. Cure: leave the values of classes out of `void`"
             )
         return cls({value: label for label, value in enumerate(values)} | dict.fromkeys(void, VOID))

@@ -29,10 +29,10 @@ def check_colours(colours: Mapping[str, Sequence[int]], where: str) -> None:
 
 
 def read_colour_table(path: Path) -> dict[str, list[int]]:
-    """Read a table of one colour a line: three numbers before or after the name, between blanks, tabs or commas.
+    """Read a table of one colour a line: three numbers before or after the name, between blanks, tabs, commas or semicolons.
 
     These are the ``label_colors.txt`` of CamVid ("64 128 64 Animal") and a CSV file of name,r,g,b. Lines that start with #,
-    and a first line without numbers, are left out.
+    and a heading without numbers, are left out.
 
     Args:
         path: of the table.
@@ -48,8 +48,9 @@ def read_colour_table(path: Path) -> dict[str, list[int]]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: the colour table cannot be read ({error}); correct `colours`") from error
     colours: dict[str, list[int]] = {}
+    heading = None
     for number, line in enumerate(lines, 1):
-        cells = [cell.strip() for cell in line.split(",")]
+        cells = [cell.strip() for cell in line.replace(";", ",").split(",")]
         words = cells if len(cells) > 1 else line.split()
         if not words or words[0].startswith("#"):
             continue
@@ -65,7 +66,8 @@ def read_colour_table(path: Path) -> dict[str, list[int]]:
             name, colour = " ".join(words[3:]), first
         elif len(words) > 3 and all(word.isdecimal() for word in last):
             name, colour = " ".join(words[:-3]), last
-        elif not colours and not any(word.isdecimal() for word in words):  # a heading
+        elif heading is None and not colours and not any(word[-1].isdecimal() for word in words):
+            heading = line
             continue
         else:
             raise DataError(f"{path}:{number}: expected three numbers and a name, but got {line.strip()!r}; correct it")
