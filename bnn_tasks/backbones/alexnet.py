@@ -28,6 +28,7 @@ class AlexNet(StagedBackbone):
 
     Raises:
         ValueError: an argument is out of range.
+        TypeError: `unit` has no pool of its own.
     """
 
     def __init__(
@@ -52,14 +53,20 @@ class AlexNet(StagedBackbone):
         self.act1 = nn.ReLU()
         self.maxpool = max_pool(3)
         self.bn2 = nn.BatchNorm2d(channels[0])  # the units take signs, which a ReLU's output has not
-        stages = [
-            nn.Sequential(build(channels[0], channels[1], conv2_stride, kernel_size=5, pool_kernel=3)),
-            nn.Sequential(
-                build(channels[1], channels[2], 1, dilation=dilation),
-                build(channels[2], channels[3], 1, dilation=dilation),
-                build(channels[3], channels[4], conv5_stride, pool_kernel=3, dilation=dilation),
-            ),
-        ]
+        try:
+            stages = [
+                nn.Sequential(build(channels[0], channels[1], conv2_stride, kernel_size=5, pool_kernel=3)),
+                nn.Sequential(
+                    build(channels[1], channels[2], 1, dilation=dilation),
+                    build(channels[2], channels[3], 1, dilation=dilation),
+                    build(channels[3], channels[4], conv5_stride, pool_kernel=3, dilation=dilation),
+                ),
+            ]
+        except TypeError as error:
+            raise TypeError(
+                "Expected `unit` to be one with a pool of its own (BACPUnit, CBAPUnit, RealPooledUnit, WeightOnlyPooledUnit), "
+                f"but building it failed: {error}."
+            ) from error
         self._add_stages(stages[: max(out_indices)])
         self.feature_info = FeatureInfo(
             [

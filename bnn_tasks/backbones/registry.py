@@ -62,7 +62,7 @@ class _Family:
     """What the entry points of one kind of network share.
 
     Attributes:
-        build: depth, and by name block, out_indices and `options` -> backbone.
+        build: depth, and by name block, out_indices, in_channels and `options` -> backbone.
         blocks: the blocks it may be built of, by name.
         maps: how many maps it can return.
         options: further arguments.
@@ -74,8 +74,9 @@ class _Family:
     options: frozenset[str]
 
 
-_BASIC = _Family(ResNet, BLOCKS, 5, frozenset({"width", "stem_kernel", "stage", "output_stride"}))
-_BOTTLENECK = _Family(ResNet, BOTTLENECKS, 5, frozenset({"width", "stem_kernel", "stage", "output_stride"}))
+_RESNET = frozenset({"width", "stem_kernel", "stage", "entry_stride", "output_stride"})
+_BASIC = _Family(ResNet, BLOCKS, 5, _RESNET)
+_BOTTLENECK = _Family(ResNet, BOTTLENECKS, 5, _RESNET)
 _CIFAR = _Family(CifarResNet, BLOCKS, 3, frozenset({"width", "stage"}))
 
 
@@ -97,6 +98,7 @@ def _create(
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
     num_classes: int = 1000,
+    in_chans: int = 3,
     block: str = "react",
     method: str | None = None,
     **arguments: Any,
@@ -110,10 +112,11 @@ def _create(
     # timm passes these three to every entry point; they say where pretrained weights would come from.
     unknown = arguments.keys() - options.keys() - {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
     if unknown:
-        raise TypeError(f"Expected no other arguments, but got {sorted(unknown)}.")
-    build = partial(family.build, depth, block=_block(family.blocks, block, method), **options)
+        raise TypeError(f"Expected no other arguments than {sorted(family.options)}, but got {sorted(unknown)}.")
+    build = partial(family.build, depth, block=_block(family.blocks, block, method), in_channels=in_chans, **options)
     if features_only:
-        return build(out_indices=tuple(range(family.maps)) if out_indices is None else out_indices)
+        indices = range(family.maps) if out_indices is None else out_indices
+        return build(out_indices=tuple(index + family.maps if index < 0 else index for index in indices))
     return ResNetClassifier(build(out_indices=(family.maps - 1,)), num_classes)
 
 
@@ -123,9 +126,9 @@ def bnn_resnet18(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 
     Args:
         pretrained: must be False; no weights are published.
-        **kwargs: ``features_only``, ``out_indices``, ``num_classes`` as in timm; ``block`` (a name in `BLOCKS`), ``method``
-            (a registered method; None is the block's own), ``width``, ``stem_kernel``, ``stage``, ``output_stride`` as for
-            `ResNet`.
+        **kwargs: ``features_only``, ``out_indices``, ``num_classes``, ``in_chans`` as in timm; ``block`` (a name in `BLOCKS`),
+            ``method`` (a registered method; None is the block's own), ``width``, ``stem_kernel``, ``stage``, ``entry_stride``,
+            ``output_stride`` as for `ResNet`.
 
     Raises:
         ValueError: pretrained weights, an unknown block or an unknown method are asked for.
@@ -148,7 +151,7 @@ def bnn_resnet50(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 
 @register_model
 def bnn_resnet20(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """ResNet-20 for small images; arguments and errors as for `bnn_resnet18`, without ``stem_kernel``."""
+    """ResNet-20 for small images; as `bnn_resnet18`, but of `CifarResNet`'s own options there are ``width`` and ``stage``."""
     return _create(_CIFAR, 20, pretrained, **kwargs)
 
 

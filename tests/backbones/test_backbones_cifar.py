@@ -74,5 +74,5 @@ def test_timm_knows_widths_and_has_no_stem_to_choose() -> None:
     net = timm.create_model("bnn_resnet20", num_classes=7, width=2).eval()
     assert net(torch.randn(2, 3, 32, 32)).shape == (2, 7)
     assert net.num_features == 8
-    with pytest.raises(TypeError, match=r"Expected no other arguments, but got \['stem_kernel'\]"):
+    with pytest.raises(TypeError, match=r"Expected no other arguments than .*, but got \['stem_kernel'\]"):
         timm.create_model("bnn_resnet20", stem_kernel=3)

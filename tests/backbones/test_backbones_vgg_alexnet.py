@@ -130,6 +130,11 @@ def test_bad_arguments(build: type, width: int, indices: tuple[int, ...], name: 
         build(BACPUnit, width, indices)
 
 
+def test_alexnet_needs_units_with_a_pool() -> None:
+    with pytest.raises(TypeError, match=r"a pool of its own \(BACPUnit, .*'pool_kernel'"):
+        AlexNet(ReActUnit)
+
+
 def test_an_output_stride_that_alexnet_has_not() -> None:
     with pytest.raises(ValueError, match="`output_stride` to be 8, 16 or 32, but got 4"):
         AlexNet(BACPUnit, 1, output_stride=4)
