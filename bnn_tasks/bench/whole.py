@@ -65,6 +65,7 @@ def bench(
         if graph.resize is None:
             raise ValueError(f"Expected --size H W, since {os.fspath(model)!r} fixes no input size.")
         size = tuple(graph.resize["sizes"][0])
+    Session(model).plan(*size)  # said of this file, not of the copy below
     with tempfile.TemporaryDirectory(prefix="bnn_tasks_bench_") as name:
         folder = Path(name)
         artifact = folder / "model.safetensors"

@@ -32,6 +32,12 @@ def _like(module: type[nn.Module]) -> Callable[[fx.Node], nn.Module]:
     return lambda node: module(*node.args[1:], **{k: v for k, v in node.kwargs.items() if k != "input"})
 
 
+def _flatten(node: fx.Node) -> nn.Module:
+    """Unlike the module, function and method begin with the batch unless told."""
+    given: dict[str, Any] = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False)) | dict(node.kwargs)
+    return nn.Flatten(given.get("start_dim", 0), given.get("end_dim", -1))
+
+
 def _dropout(node: fx.Node) -> nn.Module:
     if node.kwargs.get("training", True):
         raise ExportError(
@@ -52,8 +58,8 @@ AS_MODULE: dict[Any, Callable[[fx.Node], nn.Module]] = {
     torch.sigmoid: _sigmoid,
     F.sigmoid: _sigmoid,
     "sigmoid": _sigmoid,
-    torch.flatten: _like(nn.Flatten),
-    "flatten": _like(nn.Flatten),
+    torch.flatten: _flatten,
+    "flatten": _flatten,
     F.adaptive_avg_pool2d: _like(nn.AdaptiveAvgPool2d),
     F.max_pool2d: _like(nn.MaxPool2d),
     F.avg_pool2d: _like(nn.AvgPool2d),
@@ -64,3 +70,11 @@ OF_TWO = {
     "add": {operator.add, operator.iadd, torch.add, "add", "add_"},
     "multiply": {operator.mul, operator.imul, torch.mul, "mul", "mul_"},
 }
+
+
+def concatenated(node: fx.Node) -> list[fx.Node]:
+    """What a call joins along channels; nothing for any other call."""
+    given: dict[str, Any] = dict(zip(("tensors", "dim"), node.args, strict=False)) | dict(node.kwargs)
+    if node.target not in {torch.cat, torch.concat, torch.concatenate} or given.get("dim") not in (1, -3):
+        return []
+    return list(given["tensors"])

@@ -1,5 +1,6 @@
 """How each supported real-valued module becomes runtime nodes: one small function a type, and the table of them."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -111,7 +112,12 @@ def _weighted_sum(builder: GraphBuilder, name: str, layer: nn.Module, inputs: li
 
 def _hardtanh(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
     assert isinstance(layer, nn.Hardtanh)
-    return builder.add("hardtanh", name, inputs, {"min": float(layer.min_val), "max": float(layer.max_val)})
+    low, high = float(layer.min_val), float(layer.max_val)
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise ExportError(
+            f"Expected {name!r} to clip at finite values, but got {layer}. Cure: 3e38 for inf, or nn.ReLU for (0, inf)."
+        )
+    return builder.add("hardtanh", name, inputs, {"min": low, "max": high})
 
 
 def _percentile_clip(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:

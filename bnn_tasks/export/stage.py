@@ -4,14 +4,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from bnn_tasks.binary import BinaryConv2d, BinaryLinear, Terms, Threshold
 from bnn_tasks.export.binary_layers import BinaryLayer, BinaryWriter, Plane
 from bnn_tasks.export.builder import ExportError, GraphBuilder
 from bnn_tasks.export.fold import FoldedSign, fold
-from bnn_tasks.export.functions import AS_MODULE, OF_TWO
+from bnn_tasks.export.functions import AS_MODULE, OF_TWO, concatenated
 from bnn_tasks.export.layers import MODULES
 
 # Modules that keep an accumulator's order, so that a sign after them may be a threshold on the accumulator.
@@ -29,8 +28,9 @@ class _Tracer(fx.Tracer):
         self.traced_func_name = function
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        # torch's own layers are leaves too, so that one without an operation is refused by its name.
-        return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
+        # torch's own layers are leaves too, and so is what is derived from a supported one: refused by its name and type.
+        known = is_layer(m) or isinstance(m, tuple(MODULES))
+        return known or super().is_leaf_module(m, module_qualified_name)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,15 @@ class SignSite:
 
 def _foldable(layer: nn.Module) -> bool:
     without_statistics = isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d) and layer.running_mean is None
-    return isinstance(layer, FOLDABLE) and not without_statistics
+    return isinstance(layer, FOLDABLE) and type(layer) in MODULES and not without_statistics
+
+
+def _input(node: fx.Node) -> Any:
+    """What a layer of one input is called with, by position or by name."""
+    given = (*node.args, *node.kwargs.values())
+    if len(given) != 1:
+        raise ExportError(f"Expected {node.target!r} to be called with one tensor, but got {len(given)} arguments.")
+    return given[0]
 
 
 def _only_threshold(terms: Terms) -> Threshold | None:
@@ -148,10 +156,10 @@ class StageWriter:
             if self._binary(consumer) is None:
                 continue
             chain: list[fx.Node] = []
-            node = consumer.args[0]
+            node = _input(consumer)
             while node.op == "call_module" and len(node.users) == 1 and _foldable(self._layer(node)):
                 chain.insert(0, node)
-                node = node.args[0]
+                node = _input(node)
             if (
                 self._binary(node) is not None
                 and len(node.users) == 1
@@ -184,7 +192,7 @@ class StageWriter:
         if node in self._folds:
             x, planes = "", [self._folded_bits[node]]
         else:
-            x = self._values[node.args[0]]  # type: ignore[index]
+            x = self._values[_input(node)]
             planes = self._binary_writer.planes(name, terms, x)
         consumer = next((c for c, chain in self._folds.items() if chain[0] is node), None)
         if consumer is None:
@@ -223,8 +231,8 @@ class StageWriter:
             self._values[node] = self.builder.add(
                 of_two, f"{self._prefix}{node.name}", [self._values[argument] for argument in nodes]
             )
-        elif node.target is torch.cat and node.args and node.kwargs.get("dim", (*node.args, 0)[1]) == 1:
-            parts = [self._values[part] for part in node.args[0]]  # type: ignore[union-attr, index]
+        elif joined := concatenated(node):
+            parts = [self._values[part] for part in joined]
             self._values[node] = (
                 parts[0] if len(parts) == 1 else self.builder.add("concat", f"{self._prefix}{node.name}", parts)
             )

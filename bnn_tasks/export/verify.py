@@ -109,17 +109,17 @@ class Forcing:
         for name in self.queues:
             layer = module.get_submodule(name)
             assert isinstance(layer, BinaryConv2d | BinaryLinear)
-            self.handles.append(layer.register_forward_hook(self._hook(name, layer.terms())))
+            self.handles.append(layer.register_forward_hook(self._hook(name, layer.terms()), with_kwargs=True))
 
     def start(self, values: dict[str, np.ndarray]) -> None:
         """Set the values of the next image, from ``Session.values``."""
         self.values, self.calls = values, dict.fromkeys(self.queues, 0)
 
     def _hook(self, name: str, terms: Terms) -> Any:
-        def force(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        def force(module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> Tensor:
             site = self.queues[name][self.calls[name]]
             self.calls[name] += 1
-            (x,) = inputs
+            (x,) = (*inputs, *named.values())
             given: dict[int, Tensor] = {}
             for operand, value in zip(terms.operands(), site.planes, strict=True):
                 if not isinstance(operand, Real):

@@ -113,11 +113,16 @@ def export(
     Raises:
         ExportError: a layer has no operation in the runtime; the message names it.
         TypeError: `module` is no module or `example` no tensor.
-        ValueError: `example` is not such a batch, a model lacks names for its classes or `resize`, or the folder is missing.
+        ValueError: `example` is not such a batch, a model lacks names for its classes or `resize`, `path` is a
+            folder, or its folder is missing.
         ParityError: the artifact does not compute what the module computes; no file is left.
     """
     _check_arguments(module, example, classes, resize)
     target = Path(path)
+    if target.is_dir():
+        raise ValueError(
+            f"Expected a file to write, but {os.fspath(path)!r} is a folder. Cure: name a file in it, MODEL.safetensors."
+        )
     if not target.resolve().parent.is_dir():  # said before the comparison, not after
         raise ValueError(
             f"Expected a file in a folder that exists, but got {os.fspath(path)!r}. Cure: make the folder."

@@ -37,8 +37,8 @@ SEMANTICS: dict[str, Any] = {
 }
 
 MAX_FILE_BYTES = 4 << 30
-MAX_GRAPH_BYTES = 16 << 20
-MAX_HEADER_BYTES = 64 << 20  # the graph escaped once more, digests, and safetensors' own entries
+MAX_GRAPH_BYTES = 8 << 20  # a hundred times the largest of our nets; once read, JSON takes up to 30 times that
+MAX_HEADER_BYTES = 16 << 20  # the graph escaped once more, digests, and safetensors' own entries
 DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "I32": np.dtype("<i4"),
@@ -179,8 +179,10 @@ def _tensor_digest(dtype: str, shape: tuple[int, ...], blob: bytes) -> str:
 
 def _metadata(data: bytes) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > min(len(data) - 8, MAX_HEADER_BYTES):
+    if len(data) < 8 or length > len(data) - 8:
         raise GraphError("Expected a safetensors file, but it is cut short or something else.")
+    if length > MAX_HEADER_BYTES:
+        raise GraphError(f"Expected a header of at most {MAX_HEADER_BYTES} bytes, but it has {length}.")
     header = strict_json.loads(data[8 : 8 + length], "the header")
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(metadata, dict):

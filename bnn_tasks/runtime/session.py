@@ -17,7 +17,7 @@ from bnn_tasks.runtime.plan import Plan
 from bnn_tasks.runtime.resize import Resize
 from bnn_tasks.runtime.results import check_results, result_of, scores_of
 from bnn_tasks.runtime.segmentation import Segmentation
-from bnn_tasks.runtime.sliding import segment
+from bnn_tasks.runtime.sliding import check_overlap, segment
 
 
 class Session:
@@ -134,12 +134,14 @@ class Session:
             Classes of the image's own pixels.
 
         Raises:
-            ValueError: the artifact is no segmenter, the image is not HWC uint8 RGB or too large, or `overlap` is out of range.
+            ValueError: the artifact is no segmenter, the image is not HWC uint8 RGB or too large, `overlap` is out of range, or
+                a score is infinite or NaN.
         """
         resize = self.resize
         if self.graph.class_map is None or resize is None:
             raise ValueError(f"{self.path}: Expected a segmenter, but it is none. Cure: call the session on the image.")
         _check_image(0, image)
+        check_overlap(overlap)
         size, scores = resize.bucket(*image.shape[:2]), scores_of(self.graph)
         if image.shape[0] <= size[0] and image.shape[1] <= size[1]:
             found: Segmentation = self([image])[0]
@@ -147,9 +149,13 @@ class Session:
 
         def run(canvas: np.ndarray) -> np.ndarray:
             made: np.ndarray = self.engine.run(to_channels(canvas, self.graph.channels), [scores])[scores]
+            if not np.isfinite(made).all():  # of these no softmax is a probability
+                raise ValueError(
+                    f"{self.path}: value `{scores}`: Expected scores to be finite, but some are not; look for it upstream."
+                )
             return made
 
-        return Segmentation(segment(image, resize, size, float(overlap), run))
+        return Segmentation(segment(image, resize, size, overlap, run))
 
     def forward(self, x: np.ndarray) -> Any:
         """The network's raw outputs, nested as the module returned them.

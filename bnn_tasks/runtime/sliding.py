@@ -15,6 +15,12 @@ class TooLarge(ValueError):
     """A picture whose probabilities do not fit into the memory that windows may take."""
 
 
+def check_overlap(overlap: float) -> None:
+    """Raise ValueError unless `overlap` is in [0, 1)."""
+    if not 0 <= overlap < 1:
+        raise ValueError(f"Expected `overlap` to be in [0, 1), but got {overlap}. Cure: 0.25, say.")
+
+
 def starts(length: int, side: int, overlap: float) -> list[int]:
     """Where windows start along an axis: as few as overlap by at least a share, evenly apart, the picture's ends at theirs.
 
@@ -43,17 +49,14 @@ def segment(
         resize: draws the windows; what lies beyond the picture is filled as its letterbox is.
         size: (height, width) of a window, pixels.
         overlap: share of a window's side that neighbours overlap by at least, in [0, 1).
-        scores: a window, (H, W, 3) uint8 -> (H, W, K) float32.
+        scores: a window, (H, W, 3) uint8 -> (H, W, K) float32, finite.
 
     Returns:
         (h, w) uint8; the lower class where two are equal.
 
     Raises:
         TooLarge: the probabilities of a row of windows take more than `MAX_BYTES`.
-        ValueError: `overlap` is out of range.
     """
-    if not 0 <= overlap < 1:
-        raise ValueError(f"Expected `overlap` to be in [0, 1), but got {overlap}. Cure: 0.25, say.")
     height, width = image.shape[:2]
     rows = starts(height, size[0], overlap)
     classes = np.empty((height, width), np.uint8)

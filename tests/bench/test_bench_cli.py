@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import tiny_detector, tiny_net
+from graphs import GEOMETRY, node, tiny_detector, tiny_net
 from PIL import Image
 
 from bnn_tasks.bench import process, whole
@@ -16,7 +16,7 @@ from bnn_tasks.bench.float_models import write_twin
 from bnn_tasks.bench.material import Net
 from bnn_tasks.bench.whole import bench
 from bnn_tasks.cli import main
-from bnn_tasks.runtime.format import save
+from bnn_tasks.runtime.format import Graph, save
 from bnn_tasks.runtime.session import cores
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
@@ -126,3 +126,15 @@ def test_bad_input(detector: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     save(tmp_path / "any.safetensors", *tiny_net())
     assert "--size H W" in stopped([str(tmp_path / "any.safetensors")], capsys)
     assert "missing" in stopped([detector, "--float-net", str(tmp_path / "missing.safetensors")], capsys)
+
+
+@pytest.mark.parametrize("mode", [["--layers"], ["--against", "none"]])
+def test_an_input_that_is_too_small_is_told_of_the_file(
+    mode: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = (node("y", "conv2d", "images", {**GEOMETRY, "padding": [0, 0]}, weight="w"),)
+    path = tmp_path / "valid.safetensors"
+    save(path, Graph(nodes, "y"), {"w": np.ones((2, 3, 5, 7), np.float32)})
+    assert f"{path}: Expected an input of at least 5×7 px, but got 4×9" in stopped(
+        [str(path), *mode, "--size", "4", "9"], capsys
+    )

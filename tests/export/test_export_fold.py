@@ -207,6 +207,24 @@ def test_what_is_read_twice_is_not_folded_and_stays_right(tmp_path: Path, tap: s
             np.testing.assert_allclose(session.forward(x.numpy()), net(x).numpy(), rtol=1e-4, atol=1e-5)
 
 
+class Named(nn.Module):
+    """A chain whose layers are called by the names of their arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = chain(batch_norm("random", "random", "random"), method="bnn")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x=self.norm(input=self.first(x=x)))
+
+
+def test_layers_called_by_name(tmp_path: Path) -> None:
+    report, session = write(Named(), tmp_path, example())
+    assert (report.binary_layers, report.folded) == (2, 1)
+    by_position = chain(batch_norm("random", "random", "random"), method="bnn")
+    np.testing.assert_array_equal(session.forward(example().numpy()), by_position(example()).detach().numpy())
+
+
 class TwoConsumers(nn.Module):
     def __init__(self, method: str) -> None:
         super().__init__()

@@ -152,6 +152,7 @@ FUNCTIONS = {
     "F.adaptive_avg_pool2d": lambda x: F.adaptive_avg_pool2d(x, 1),
     "torch.flatten": lambda x: torch.flatten(F.adaptive_avg_pool2d(x, (1, 1)), 1),
     "x.flatten": lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1),
+    "x.flatten by name": lambda x: x.flatten(start_dim=1),
     "F.dropout": lambda x: F.dropout(x, 0.5, training=False) + x,
     "x + x": lambda x: x + x,
     "torch.add": lambda x: torch.add(x, F.relu(x)),
@@ -161,6 +162,10 @@ FUNCTIONS = {
     "x.mul": lambda x: x.mul(F.relu(x)),
     "torch.cat": lambda x: torch.cat([x, F.relu(x)], 1),
     "torch.cat by name": lambda x: torch.cat([F.relu(x), x], dim=1),
+    "torch.cat counted from the end": lambda x: torch.cat([x, F.relu(x)], dim=-3),
+    "torch.cat all by name": lambda x: torch.cat(tensors=[x, F.relu(x)], dim=1),
+    "torch.concat": lambda x: torch.concat([x, F.relu(x)], 1),
+    "torch.concatenate": lambda x: torch.concatenate([x, F.relu(x)], dim=1),
     "torch.cat of one thing": lambda x: torch.cat([F.relu(x)], 1),
     "torch.cat of one thing twice": lambda x: torch.cat([x, x], 1),
     "dict": lambda x: {"a": [F.relu(x)], "b": (x + x, torch.sigmoid(x))},
@@ -221,12 +226,22 @@ class Branching(nn.Module):
         return x if x.sum() > 0 else -x
 
 
-def without_statistics(between: bool) -> nn.Module:
-    norm = nn.BatchNorm2d(4, track_running_stats=False)
-    if not between:
-        return nn.Sequential(norm)
+class DerivedConv2d(nn.Conv2d):
+    pass
+
+
+class DerivedBatchNorm2d(nn.BatchNorm2d):
+    pass
+
+
+def around(norm: nn.Module) -> nn.Module:
     first, second = (BinaryConv2d(4, 4, 3, padding=1, method="xnor") for _ in range(2))
     return nn.Sequential(first, norm, second)
+
+
+def without_statistics(between: bool) -> nn.Module:
+    norm = nn.BatchNorm2d(4, track_running_stats=False)
+    return around(norm) if between else nn.Sequential(norm)
 
 
 REFUSED = {
@@ -237,17 +252,27 @@ REFUSED = {
     "constant": (Function(lambda x: x + 1), r"'add' calls"),
     "scaled sum": (Function(lambda x: torch.add(x, F.relu(x), alpha=2)), r"'add' calls"),
     "concatenation of rows": (Function(lambda x: torch.cat([x, x], 2)), r"'cat' calls"),
+    "concatenation of images": (Function(lambda x: torch.cat([x, x])), r"'cat' calls"),
+    "derived layer": (nn.Sequential(DerivedConv2d(4, 4, 1)), r"'0' is a DerivedConv2d"),
+    "the same inside a fold": (around(DerivedBatchNorm2d(4)), r"'1' is a DerivedBatchNorm2d"),
     "live dropout": (Function(lambda x: F.dropout(x, 0.5, training=True)), r"dropout"),
     "untraceable": (Branching(), r"torch\.fx can trace, but Branching is not"),
     "two inputs": (TwoInputs(), r"takes one tensor"),
     "own tensor": (OwnsATensor(), r"forward reads 'scale'"),
     "batch norm without statistics": (without_statistics(False), r"'0' to have running statistics"),
-    "the same inside a fold": (without_statistics(True), r"'1' to have running statistics"),
+    "without statistics inside a fold": (without_statistics(True), r"'1' to have running statistics"),
     "padding by name": (nn.Sequential(nn.Conv2d(4, 4, 3, padding="same")), r"'0' to pad with zeros.*padding='same'"),
     "padding mode": (nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), r"padding_mode='reflect'"),
     "divisor": (nn.Sequential(nn.AvgPool2d(2, divisor_override=3)), r"'0'.*divisor_override"),
     "adaptive size": (nn.Sequential(nn.AdaptiveAvgPool2d(2)), r"'0' to pool to 1×1"),
     "flatten": (nn.Sequential(nn.Flatten(2)), r"'0' to flatten all but the batch"),
+    "torch.flatten of the batch too": (Function(lambda x: torch.flatten(x)), r"'flatten' to flatten all but the batch"),
+    "x.flatten of the batch too": (Function(lambda x: x.flatten()), r"'flatten' to flatten all but the batch"),
+    "infinite clip": (nn.Sequential(nn.Hardtanh(0.0, float("inf"))), r"'0' to clip at finite values.*nn\.ReLU"),
+    "infinite clip of a function": (
+        Function(lambda x: F.hardtanh(x, -float("inf"), 1.0)),
+        r"'hardtanh' to clip at finite values",
+    ),
     "output": (Function(lambda x: [F.relu(x), 3]), r"return tensors in lists and dicts, but got int"),
 }
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from bnn_tasks.binary import BinaryConv2d, BinaryLinear
 from bnn_tasks.export import ExportError, ParityError, export
+from bnn_tasks.export.rounding import output_error
 from bnn_tasks.runtime import Resize, Session
 
 X = torch.rand(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5
@@ -60,6 +61,50 @@ def test_a_wrong_tensor_is_found_and_no_file_is_left(
     with pytest.raises(ParityError, match=message):
         export(shake(small()), tmp_path / "net.safetensors", example=X)
     assert list(tmp_path.iterdir()) == []
+
+
+ONE_VALUE = {"a vector": [nn.Flatten(), nn.Linear(32, 1)], "a map": [nn.Conv2d(32, 1, 1)]}
+
+
+@pytest.mark.parametrize("end", ONE_VALUE)
+def test_one_output_is_compared_by_its_magnitude(end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no standard deviation, and what is summed in another order differs in the last bits."""
+    from bnn_tasks.export import writer
+
+    for seed in range(5):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Conv2d(4, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), *copy.deepcopy(ONE_VALUE[end]))
+        net[-1].reset_parameters()
+        report = export(net, tmp_path / "net.safetensors", example=torch.rand(2, 4, 16, 16))
+        assert report.parity.output_error <= 1e-3
+    real_save, bias = writer.save, f"{len(net) - 1}.bias"
+    wrong = 0.002 * net(X).abs().max().item()
+    monkeypatch.setattr(
+        writer, "save", lambda path, graph, t: real_save(path, graph, t | {bias: t[bias] + np.float32(wrong)})
+    )
+    with pytest.raises(ParityError, match=r"raw outputs"):
+        export(net, tmp_path / "net.safetensors", example=X)
+
+
+@pytest.mark.parametrize(
+    ("want", "rounding", "fault"),
+    [
+        ([0.2], 1e-7, 1e-3),
+        ([3e-6], 1e-8, 2e-6),
+        ([-4.6, -4.6, -4.6], 1e-6, 1e-3),
+        ([1000.0, 1000.1, 999.9], 2e-4, 0.02),
+        ([1.0, 0.0, -1.0], 5e-4, 2e-3),
+    ],
+    ids=["one value", "one that cancels", "a constant", "far from 0", "values that differ"],
+)
+def test_what_is_rounding_and_what_is_not(want: list[float], rounding: float, fault: float) -> None:
+    expected = torch.tensor(want)
+    found = expected.clone()
+    found[0] += rounding
+    assert output_error(expected, found) <= 1e-3
+    found[0] = expected[0] + fault
+    with pytest.raises(ParityError):
+        output_error(expected, found)
 
 
 def test_a_failure_keeps_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +228,12 @@ def test_an_example_with_other_channels_is_an_error(tmp_path: Path) -> None:
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Cure: make the folder"):
         export(small(), tmp_path / "nowhere" / "net.safetensors", example=X)
+
+
+def test_a_folder_in_the_place_of_the_file_is_told_first(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"a file to write, but '{tmp_path}' is a folder\. Cure: name a file in it"):
+        export(nn.Sequential(nn.GELU()), tmp_path, example=X)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_detector_needs_as_many_names_as_classes(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Which nodes run together, which passes are one, and graphs on which fusing has to be careful."""
 
+import time
+
 import numpy as np
 import pytest
 from graphs import GEOMETRY, floats, node, open_graph, pack_weight, signs
@@ -327,6 +329,16 @@ HAZARDS = {
     ),
     "the input, wanted": ([norm("n", "images"), node("end", "relu", "n")], ["images", "end"]),
 }  # fmt: skip
+
+
+def test_a_long_chain_is_fused_in_seconds():
+    nodes = [node("v0", "relu", "images"), *(node(f"v{i}", "relu", f"v{i - 1}") for i in range(1, 10_000))]
+    graph = Graph(tuple(nodes), nodes[-1].name, channels=1)
+    fuser = Fuser(graph, {}, infer_kinds(graph, {}, 1, 1), [nodes[-1].name])
+    start = time.process_time()
+    (step,) = fuser.steps()
+    assert time.process_time() - start < 5
+    assert step.nodes == nodes
 
 
 @needs_kernels

@@ -1,5 +1,6 @@
 """Where values lie: none where another lives, nothing allocated a call, any sizes in any order."""
 
+import time
 import tracemalloc
 
 import numpy as np
@@ -46,6 +47,15 @@ def test_a_chain_needs_two_places():
     _, total = place_values(dict.fromkeys(names, 640), births, {n: births[n] + 1 for n in names})
     assert total == 2 * 640
     assert place_values({}, {}, {}) == ({}, 0)
+
+
+def test_thousands_of_values_are_placed_in_seconds():
+    names = [f"v{i}" for i in range(4000)]
+    births = {n: i for i, n in enumerate(names)}
+    start = time.process_time()
+    offsets, total = place_values(dict.fromkeys(names, 64), births, dict.fromkeys(names, 4000))
+    assert time.process_time() - start < 5
+    assert sorted(offsets.values()) == list(range(0, total, 64))
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 1000])

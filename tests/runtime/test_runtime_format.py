@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 from graphs import node, tiny_detector, tiny_net
 
-from bnn_tasks.runtime import ArtifactError
+from bnn_tasks.runtime import ArtifactError, format
 from bnn_tasks.runtime.format import SEMANTICS, Graph, load, save
 from bnn_tasks.runtime.schema import read_graph
 
@@ -173,3 +173,12 @@ def test_save_leaves_the_old_file_when_writing_fails(path, monkeypatch):
         save(path, *tiny_detector())
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_header_is_read_up_to_a_size(path, monkeypatch):
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    monkeypatch.setattr(format, "MAX_HEADER_BYTES", length)
+    load(path)
+    monkeypatch.setattr(format, "MAX_HEADER_BYTES", length - 1)
+    with pytest.raises(ArtifactError, match=f"header of at most {length - 1} bytes"):
+        load(path)

@@ -175,7 +175,8 @@ def test_residuals_window_means_and_products_of_patches(in_bands, given, shape, 
     x, windows = floats(rng, HEIGHT, WIDTH, groups * channels), over(*given)
     rest, means, counts = naive.residuals(x, groups, given[0], geometry(windows), pad_value, index)
     if index == 0:
-        np.testing.assert_array_equal(reference.window_mean(x, groups, windows, pad_value), means)
+        for found in in_bands(reference.window_mean, x, groups, windows, pad_value):
+            np.testing.assert_array_equal(found, means)
     expected = (np.where(rest >= 0, 1, -1) * counts[:, :, None]).reshape(*windows.size, -1).transpose(2, 0, 1)
     packed = signs_to_bits(expected, PatchBits(len(expected), groups, *windows.size))
     for bits, beta, nans in in_bands(reference.residual_signs, x, groups, windows, pad_value, index):
@@ -233,6 +234,7 @@ def test_large_maps_take_little_more_than_what_they_make():
         lambda: reference.max_pool2d(x, windows),
         lambda: reference.avg_pool2d(x, windows, True),
         lambda: reference.window_mean(x, 1, windows, 0),
+        lambda: reference.window_mean(x, channels, windows, 0),
         lambda: reference.residual_signs(x[:64], 1, Windows((64, side), (3, 3), padding=(1, 1)), 0, 0),
     ):
         assert peak(run) <= x.nbytes + 3 * windows_module.BAND_BYTES
@@ -244,4 +246,5 @@ def test_wide_padding_takes_no_memory():
     w, bias = np.zeros((1, 1, 1, 64, 8), np.float32), np.zeros(8, np.float32)
     bits = np.zeros((1, 1, 1), np.uint64)
     assert peak(lambda: reference.float_conv2d(x, w, bias, windows)) < 1 << 20
+    assert peak(lambda: reference.window_mean(x, 64, windows, 1)) < 1 << 20
     assert peak(lambda: reference.xnor_accumulate(bits, bits[..., None, None], 64, windows, 1)) < 1 << 20

@@ -284,6 +284,9 @@ def test_what_windows_refuse(tmp_path: Path) -> None:
     session = segmenter(tmp_path)
     with pytest.raises(ValueError, match=r"`overlap` to be in \[0, 1\)"):
         session.segment_windows(np.zeros((50, 50, 3), np.uint8), 1.0)
+    for overlap in (5.0, -0.1, float("nan")):  # of a picture that fits one window too
+        with pytest.raises(ValueError, match=r"`overlap` to be in \[0, 1\)"):
+            session.segment_windows(np.zeros((9, 9, 3), np.uint8), overlap)
     with pytest.raises(ValueError, match="HWC uint8"):
         session.segment_windows(np.zeros((50, 50), np.uint8))
     plain = open_graph(tmp_path, Graph((node("y", "relu", "images"),), "y"), {})
@@ -291,6 +294,15 @@ def test_what_windows_refuse(tmp_path: Path) -> None:
         plain.segment_windows(np.zeros((50, 50, 3), np.uint8))
     with pytest.raises(ValueError, match="Expected a segmenter"):
         plain.class_map(np.zeros((3, 5, 5), np.float32))
+
+
+def test_windows_of_scores_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    """Three channels of 3e38, two of them against each other: infinity less infinity."""
+    graph, tensors = a_graph(classes=2, stride=1)
+    tensors["w"][:] = 3e38 * np.array([1, -1, 1], np.float32)[:, None, None]
+    session = open_graph(tmp_path, graph, tensors)
+    with pytest.raises(ValueError, match=r"net.safetensors: value `scores`: Expected scores to be finite"):
+        session.segment_windows(np.full((50, 50, 3), 255, np.uint8))
 
 
 def test_a_picture_that_is_too_large_for_windows_costs_itself_alone(

@@ -8,12 +8,12 @@ import numpy as np
 
 from bnn_tasks.runtime import reference
 from bnn_tasks.runtime.errors import GraphError
-from bnn_tasks.runtime.kinds import BitMap, BitVector, FloatMap, Kind, Vector, agree, known
+from bnn_tasks.runtime.kinds import BitMap, BitVector, FloatMap, Kind, Vector, agree
 from bnn_tasks.runtime.layouts import Bits
-from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, KERNEL, MAX_CHANNELS, PADDING, STRIDE, Choice, Integer
+from bnn_tasks.runtime.ops.attrs import COUNT
 from bnn_tasks.runtime.ops.base import Attrs, Context, Role, Tensors
-from bnn_tasks.runtime.ops.packed import PackedLayer, scale_and_bias, second_of
-from bnn_tasks.runtime.ops.windows import output_map, windows_over
+from bnn_tasks.runtime.ops.packed import GroupedLayer, PackedLayer, VectorLayer, scale_and_bias, second_of
+from bnn_tasks.runtime.ops.windows import WINDOW_ATTRS, output_map, windows_over
 from bnn_tasks.runtime.reference import PIXEL, Windows
 
 
@@ -76,33 +76,17 @@ class _XnorLayer(BinaryLayer):
             raise GraphError("Expected one input where the sums become bits, but got something to add to them.")
 
 
-class BinaryConv2d(_XnorLayer):
+class BinaryConv2d(GroupedLayer, _XnorLayer):
     """Σ over taps of w·a, weight packed OIHW bits (O, ⌈I/groups·kh·kw/8⌉), then an epilogue.
 
     A tap outside the map counts 0 (`pad_value` 0) or is that sign (±1). `out_groups`: how produced bits are packed.
     """
 
-    attrs: ClassVar = {
-        "channels": COUNT,
-        "kernel": KERNEL,
-        "stride": STRIDE,
-        "padding": PADDING,
-        "dilation": DILATION,
-        "groups": COUNT,
-        "pad_value": Choice((0, 1, -1)),
-        "out_groups": COUNT,
-    }
+    attrs: ClassVar = {"channels": COUNT, **WINDOW_ATTRS, "out_groups": COUNT}
     optional_attrs = frozenset({"out_groups"})
 
-    def taps(self, attrs: Attrs) -> tuple[int, int, int, int]:
-        """Groups, channels of one group, kernel height and width."""
-        kh, kw = attrs["kernel"]
-        return attrs["groups"], attrs["channels"] // attrs["groups"], kh, kw
-
     def check(self, attrs: Attrs, tensors: Tensors) -> None:
-        """Groups divide; `out_groups` goes with thresholds."""
-        if attrs["channels"] % attrs["groups"]:
-            raise GraphError(f"Expected `groups` to divide {attrs['channels']} channels, but got {attrs['groups']}.")
+        """`out_groups` goes with thresholds, and divides."""
         super().check(attrs, tensors)
         if ("out_groups" in attrs) != ("threshold" in tensors):
             raise GraphError("Expected attribute `out_groups` where tensor `threshold` is, and only there.")
@@ -142,22 +126,9 @@ class BinaryConv2d(_XnorLayer):
         """Raw accumulators, int32 [OH, OW, O], of packed bits."""
         return reference.xnor_accumulate(x, prepared.weight, *self._geometry(x, attrs))
 
-    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
-        """Binary multiply-adds: one for each output value and tap."""
-        _, per_group, kh, kw = self.taps(attrs)
-        y = outputs[0]
-        assert isinstance(y, FloatMap | BitMap)
-        return tensors["weight"].shape[0] * per_group * kh * kw * known(y.height) * known(y.width)
 
-
-class BinaryLinear(_XnorLayer):
+class BinaryLinear(VectorLayer, _XnorLayer):
     """Σ w·a over `features`, weight packed bits (O, ⌈features/8⌉), then an epilogue."""
-
-    attrs: ClassVar = {"features": Integer(1, 64 * MAX_CHANNELS)}
-
-    def taps(self, attrs: Attrs) -> tuple[int, int, int, int]:
-        """A 1 × 1 convolution."""
-        return 1, attrs["features"], 1, 1
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
         """Bits to a float vector or bits."""
@@ -182,10 +153,6 @@ class BinaryLinear(_XnorLayer):
     def accumulate(self, x: np.ndarray, attrs: Attrs, prepared: Any) -> np.ndarray:
         """Raw accumulators, int32 (O), of packed bits."""
         return reference.xnor_accumulate(x[None, None], prepared.weight, attrs["features"], PIXEL, 0)[0, 0]
-
-    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
-        """Binary multiply-adds."""
-        return tensors["weight"].shape[0] * attrs["features"]
 
 
 def _run(inputs: list[np.ndarray], layer: _Prepared, geometry: tuple[int, Windows, int], out_groups: int) -> np.ndarray:

@@ -7,7 +7,8 @@ import numpy as np
 
 from bnn_tasks.runtime import reference
 from bnn_tasks.runtime.errors import GraphError
-from bnn_tasks.runtime.kinds import FloatMap, Kind, Vector, words
+from bnn_tasks.runtime.kinds import BitMap, FloatMap, Kind, Vector, known, words
+from bnn_tasks.runtime.ops.attrs import COUNT, MAX_CHANNELS, Integer
 from bnn_tasks.runtime.ops.base import (
     BINARY_WEIGHTS,
     Attrs,
@@ -72,6 +73,43 @@ class PackedLayer(Op):
         """Each group's channels fill up whole words."""
         _, inputs, kh, kw = self.taps(attrs)
         return tensors["weight"].shape[0] * (8 * kh * kw * words(inputs) + 8)
+
+
+class GroupedLayer(PackedLayer):
+    """A packed layer from `channels` in `groups` to a map; its kernel is 1 × 1 where none is named."""
+
+    attrs: ClassVar = {"channels": COUNT, "groups": COUNT}
+
+    def taps(self, attrs: Attrs) -> tuple[int, int, int, int]:
+        """Groups, channels of one group, kernel height and width."""
+        kh, kw = attrs.get("kernel", (1, 1))
+        return attrs["groups"], attrs["channels"] // attrs["groups"], kh, kw
+
+    def check(self, attrs: Attrs, tensors: Tensors) -> None:
+        """Groups divide."""
+        if attrs["channels"] % attrs["groups"]:
+            raise GraphError(f"Expected `groups` to divide {attrs['channels']} channels, but got {attrs['groups']}.")
+        super().check(attrs, tensors)
+
+    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
+        """Multiply-adds, of bits or of real values: one for each output value and tap."""
+        y = outputs[0]
+        assert isinstance(y, FloatMap | BitMap)
+        return self.weight_bits(attrs, tensors) * known(y.height) * known(y.width)
+
+
+class VectorLayer(PackedLayer):
+    """A packed layer from a vector of `features` to a vector."""
+
+    attrs: ClassVar = {"features": Integer(1, 64 * MAX_CHANNELS)}
+
+    def taps(self, attrs: Attrs) -> tuple[int, int, int, int]:
+        """A 1 × 1 convolution."""
+        return 1, attrs["features"], 1, 1
+
+    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
+        """Multiply-adds, of bits or of real values."""
+        return self.weight_bits(attrs, tensors)
 
 
 def scale_and_bias(tensors: Tensors) -> tuple[np.ndarray, np.ndarray]:

@@ -9,12 +9,12 @@ from bnn_tasks.runtime import reference
 from bnn_tasks.runtime.errors import GraphError
 from bnn_tasks.runtime.kinds import BitVector, FloatMap, Kind, PatchBits, Vector, known, words
 from bnn_tasks.runtime.layouts import Bits
-from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, KERNEL, PADDING, STRIDE, Choice, Integer
+from bnn_tasks.runtime.ops.attrs import Integer
 from bnn_tasks.runtime.ops.base import Attrs, Context, Op, Tensors, float_kind
 from bnn_tasks.runtime.ops.binary import BinaryLayer
-from bnn_tasks.runtime.ops.packed import scale_and_bias, second_of
+from bnn_tasks.runtime.ops.packed import GroupedLayer, scale_and_bias, second_of
 from bnn_tasks.runtime.ops.sign import refuse_nan
-from bnn_tasks.runtime.ops.windows import output_map, windows_over
+from bnn_tasks.runtime.ops.windows import WINDOW_ATTRS, output_map, windows_over
 from bnn_tasks.runtime.reference import Windows
 
 MAX_PLANES = 16  # plane i takes i + 1 passes over every patch
@@ -23,14 +23,7 @@ MAX_PLANES = 16  # plane i takes i + 1 passes over every patch
 class _Windows(Op):
     """A convolution's windows over a map of x; a vector is one window of one pixel."""
 
-    attrs: ClassVar = {
-        "kernel": KERNEL,
-        "stride": STRIDE,
-        "padding": PADDING,
-        "dilation": DILATION,
-        "groups": COUNT,
-        "pad_value": Choice((0, 1, -1)),
-    }
+    attrs: ClassVar = WINDOW_ATTRS
 
     def windows(self, kind: Kind, attrs: Attrs) -> FloatMap | Vector:
         """One value for each group and window; raises GraphError where the input does not fit."""
@@ -78,7 +71,7 @@ class ResidualSign(_Windows):
     vector of bits.
     """
 
-    attrs: ClassVar = {**_Windows.attrs, "index": Integer(0, MAX_PLANES - 1)}
+    attrs: ClassVar = {**WINDOW_ATTRS, "index": Integer(0, MAX_PLANES - 1)}
     produces = ("signs", "beta")
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
@@ -103,23 +96,12 @@ class ResidualSign(_Windows):
         return super().cost(inputs, outputs, attrs, tensors) * (attrs["index"] + 1)
 
 
-class BinaryPatches(BinaryLayer):
+class BinaryPatches(GroupedLayer, BinaryLayer):
     """Σ over a patch's taps of w·h, taps outside counting 0, then the epilogue of every packed layer.
 
-    `channels` are the taps of all groups' patches; weight packed OIHW bits (O, ⌈channels/groups/8⌉).
+    A 1 × 1 convolution, a patch being a pixel: `channels` are the taps of all groups' patches; weight packed OIHW bits
+    (O, ⌈channels/groups/8⌉).
     """
-
-    attrs: ClassVar = {"channels": COUNT, "groups": COUNT}
-
-    def taps(self, attrs: Attrs) -> tuple[int, int, int, int]:
-        """A 1 × 1 convolution, a patch being a pixel."""
-        return attrs["groups"], attrs["channels"] // attrs["groups"], 1, 1
-
-    def check(self, attrs: Attrs, tensors: Tensors) -> None:
-        """Groups divide."""
-        if attrs["channels"] % attrs["groups"]:
-            raise GraphError(f"Expected `groups` to divide {attrs['channels']} taps, but got {attrs['groups']}.")
-        super().check(attrs, tensors)
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
         """Packed patches to a map."""
@@ -150,9 +132,3 @@ class BinaryPatches(BinaryLayer):
     def accumulate(self, x: np.ndarray, attrs: Attrs, prepared: Any) -> np.ndarray:
         """Raw accumulators, int32 [OH, OW, O], of packed patches."""
         return reference.patch_accumulate(x, prepared[0])
-
-    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
-        """Binary multiply-adds: one for each output value and tap."""
-        y = outputs[0]
-        assert isinstance(y, FloatMap)
-        return self.weight_bits(attrs, tensors) * known(y.height) * known(y.width)

@@ -7,11 +7,11 @@ import numpy as np
 
 from bnn_tasks.runtime import reference
 from bnn_tasks.runtime.errors import GraphError
-from bnn_tasks.runtime.kinds import Kind, Vector, agree, known
-from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, KERNEL, MAX_CHANNELS, PADDING, STRIDE, Choice, Integer
+from bnn_tasks.runtime.kinds import Kind, Vector, agree
+from bnn_tasks.runtime.ops.attrs import COUNT
 from bnn_tasks.runtime.ops.base import Attrs, Context, Tensors, float_map
-from bnn_tasks.runtime.ops.packed import PackedLayer, scale_and_bias, second_of
-from bnn_tasks.runtime.ops.windows import output_map, windows_over
+from bnn_tasks.runtime.ops.packed import GroupedLayer, PackedLayer, VectorLayer, scale_and_bias, second_of
+from bnn_tasks.runtime.ops.windows import WINDOW_ATTRS, output_map, windows_over
 
 
 class _RealInputLayer(PackedLayer):
@@ -29,32 +29,13 @@ class _RealInputLayer(PackedLayer):
         return 4 * self.weight_bits(attrs, tensors) + 8 * tensors["weight"].shape[0]
 
 
-class BinaryWeightConv2d(_RealInputLayer):
+class BinaryWeightConv2d(GroupedLayer, _RealInputLayer):
     """Σ over taps of w·x with real x and w = ±1, weight packed OIHW bits, then the epilogue of every packed layer.
 
     A tap outside the map counts 0 (`pad_value` 0) or has that value (±1).
     """
 
-    attrs: ClassVar = {
-        "channels": COUNT,
-        "kernel": KERNEL,
-        "stride": STRIDE,
-        "padding": PADDING,
-        "dilation": DILATION,
-        "groups": COUNT,
-        "pad_value": Choice((0, 1, -1)),
-    }
-
-    def taps(self, attrs: Attrs) -> tuple[int, int, int, int]:
-        """Groups, channels of one group, kernel height and width."""
-        kh, kw = attrs["kernel"]
-        return attrs["groups"], attrs["channels"] // attrs["groups"], kh, kw
-
-    def check(self, attrs: Attrs, tensors: Tensors) -> None:
-        """Groups divide."""
-        if attrs["channels"] % attrs["groups"]:
-            raise GraphError(f"Expected `groups` to divide {attrs['channels']} channels, but got {attrs['groups']}.")
-        super().check(attrs, tensors)
+    attrs: ClassVar = {"channels": COUNT, **WINDOW_ATTRS}
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
         """Map to map."""
@@ -73,20 +54,9 @@ class BinaryWeightConv2d(_RealInputLayer):
         sums = reference.float_conv2d(inputs[0], weight, np.zeros_like(scale), windows, attrs["pad_value"])
         return [reference.add_scaled(sums, scale, bias, second_of(inputs))]
 
-    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
-        """Real multiply-adds: one for each output value and tap."""
-        y = float_map(outputs[0])
-        return self.weight_bits(attrs, tensors) * known(y.height) * known(y.width)
 
-
-class BinaryWeightLinear(_RealInputLayer):
+class BinaryWeightLinear(VectorLayer, _RealInputLayer):
     """Σ w·x over `features` with real x and w = ±1, weight packed bits, then the epilogue of every packed layer."""
-
-    attrs: ClassVar = {"features": Integer(1, 64 * MAX_CHANNELS)}
-
-    def taps(self, attrs: Attrs) -> tuple[int, int, int, int]:
-        """A 1 × 1 convolution."""
-        return 1, attrs["features"], 1, 1
 
     def infer(self, inputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> list[Kind]:
         """Vector to vector."""
@@ -101,7 +71,3 @@ class BinaryWeightLinear(_RealInputLayer):
         weight, scale, bias = prepared
         sums = reference.float_conv2d(inputs[0][None, None], weight, np.zeros_like(scale), reference.PIXEL)[0, 0]
         return [reference.add_scaled(sums, scale, bias, second_of(inputs))]
-
-    def cost(self, inputs: Sequence[Kind], outputs: Sequence[Kind], attrs: Attrs, tensors: Tensors) -> int:
-        """Real multiply-adds."""
-        return self.weight_bits(attrs, tensors)

@@ -4,8 +4,19 @@ import numpy as np
 
 from bnn_tasks.runtime.errors import TooSmallError
 from bnn_tasks.runtime.kinds import FloatMap, Side, known
+from bnn_tasks.runtime.ops.attrs import COUNT, DILATION, KERNEL, PADDING, STRIDE, Attr, Choice
 from bnn_tasks.runtime.ops.base import Attrs
 from bnn_tasks.runtime.reference import Windows
+
+# Of a convolution whose padding may be signs.
+WINDOW_ATTRS: dict[str, Attr] = {
+    "kernel": KERNEL,
+    "stride": STRIDE,
+    "padding": PADDING,
+    "dilation": DILATION,
+    "groups": COUNT,
+    "pad_value": Choice((0, 1, -1)),
+}
 
 
 def output_side(side: Side, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool = False) -> Side:

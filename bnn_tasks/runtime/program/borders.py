@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnn_tasks.runtime.program.layers import Windows
+from bnn_tasks.runtime.program.layers import InputWindows
+from bnn_tasks.runtime.reference import Windows
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,18 @@ class Borders:
     classes: np.ndarray
 
 
-def _axis(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which taps lie inside, bool (classes, kernel), and the class of every output row or column."""
-    at = np.arange(out)[:, None] * stride - padding + np.arange(kernel) * dilation
+def _axis(at: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which taps lie inside, bool (classes, kernel), and the class of every output row or column.
+
+    Args:
+        at: (outputs, kernel), where the taps are.
+        size: of the input.
+    """
     inside, classes = np.unique((at >= 0) & (at < size), axis=0, return_inverse=True)
     return inside, classes.reshape(-1)
 
 
-def zero_padded(bits: np.ndarray, windows: Windows, out: tuple[int, int]) -> Borders:
+def zero_padded(bits: np.ndarray, windows: InputWindows, out: tuple[int, int]) -> Borders:
     """Bases where a tap outside counts 0 but was counted as bits 0: that made popcount(w) mismatches of it.
 
     accumulator = I·inside - 2·(mismatches - Σ over taps outside of popcount(w)).
@@ -37,13 +42,10 @@ def zero_padded(bits: np.ndarray, windows: Windows, out: tuple[int, int]) -> Bor
         windows: of the layer.
         out: height and width of the output.
     """
-    kernel = bits.shape[2:]
-    (rows, row_of), (columns, column_of) = (
-        _axis(windows.size[i], out[i], kernel[i], windows.stride[i], windows.padding[i], windows.dilation[i])
-        for i in (0, 1)
-    )
+    taps = Windows(out, windows.kernel, windows.stride, windows.padding, windows.dilation)
+    (rows, row_of), (columns, column_of) = (_axis(taps.places(i), windows.size[i]) for i in (0, 1))
     ones = bits.sum(axis=1, dtype=np.int64)  # (O, kh, kw)
-    inside = (rows[:, None, :, None] & columns[None, :, None, :]).reshape(-1, *kernel)
+    inside = (rows[:, None, :, None] & columns[None, :, None, :]).reshape(-1, *windows.kernel)
     outside_ones = np.einsum("chw,ohw->co", ~inside, ones, dtype=np.int64)
     bases = bits.shape[1] * inside.sum(axis=(1, 2))[:, None] + 2 * outside_ones
     classes = row_of[:, None] * len(columns) + column_of[None, :]

@@ -14,7 +14,7 @@ from bnn_tasks.runtime.program import borders
 from bnn_tasks.runtime.program.epilogue import Epilogue
 from bnn_tasks.runtime.program.fuse import LAYERS
 from bnn_tasks.runtime.program.layers import (
-    Windows,
+    InputWindows,
     block_groups,
     encode_depthwise,
     encode_layer,
@@ -122,7 +122,7 @@ class Encoder:
             r.OUT: self.places[step.value],
             r.RISING: np.packbits(flags, bitorder="little"),
         }
-        cells |= Windows.of(step.pool, (height, width)).cells()
+        cells |= InputWindows.of(step.pool, (height, width)).cells()
         return Encoded(cells, Table(r.BLOCK_CELLS), Table(r.PASS_CELLS), 0)
 
     def _class_map(self, step: ClassMapStep) -> Encoded:
@@ -157,7 +157,7 @@ class Encoder:
     def _pooled(self, inner: Encoded, outer: Encoded, pool: Node, value: str) -> Encoded:
         """A pool over rows that lie in scratch: as many at once as keep to `ASIDE_BYTES`."""
         channels, height, width = extent(self.kinds[value])
-        windows = Windows.of(pool, (height, width))
+        windows = InputWindows.of(pool, (height, width))
         out = extent(self.kinds[pool.outputs[0]])[1]
         row = 4 * channels * width
 
@@ -192,10 +192,10 @@ class Encoder:
         addresses: list[Cell] = []
         offset = scratch = 0
         if root is None:
-            cells |= Windows((height, width), (1, 1)).cells()
+            cells |= InputWindows((height, width), (1, 1)).cells()
         elif root.op in LAYERS:
             tensors = node_tensors(root, self.tensors)
-            windows = Windows.of(root, (height, width), kernel_of(root, tensors))
+            windows = InputWindows.of(root, (height, width), kernel_of(root, tensors))
             if kind == r.DEPTHWISE:
                 layer = encode_depthwise(root, tensors, layout, self.store)
             else:
@@ -204,7 +204,7 @@ class Encoder:
             addresses, offset, scratch = layer.addresses, layer.group_offset, layer.gathered
             self._sums(step, root, epilogue, windows, layer.bits, made[1:])
         else:
-            cells |= Windows.of(root, (height, width)).cells()
+            cells |= InputWindows.of(root, (height, width)).cells()
             if root.op == "resize_nearest":
                 cells |= {r.ROWS: nearest(made[1], height), r.COLUMNS: nearest(made[2], width)}
             if root.op == "resize_bilinear":
@@ -226,7 +226,7 @@ class Encoder:
         step: FusedStep,
         root: Node,
         epilogue: Epilogue,
-        windows: Windows,
+        windows: InputWindows,
         bits: np.ndarray | None,
         size: tuple[int, int],
     ) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from bnn_tasks.runtime.graph import Graph, Node
 from bnn_tasks.runtime.kinds import WORD, BitMap, FloatMap, Kind, Vector
 from bnn_tasks.runtime.plan import node_tensors, schedule
-from bnn_tasks.runtime.program.layers import Windows, block_groups, is_depthwise, kernel_of
+from bnn_tasks.runtime.program.layers import InputWindows, block_groups, is_depthwise, kernel_of
 from bnn_tasks.runtime.program.steps import (
     FIXED,
     AnyStep,
@@ -55,7 +55,7 @@ def has_kernel(node: Node, tensors: Mapping[str, np.ndarray], source: Kind, made
     assert isinstance(source, FIXED)
     _, in_height, in_width = extent(source)
     channels, height, width = extent(made)
-    windows = Windows.of(node, (in_height, in_width), kernel_of(node, tensors))
+    windows = InputWindows.of(node, (in_height, in_width), kernel_of(node, tensors))
     if windows.padding == (0, 0) or is_depthwise(node, tensors):  # nothing is gathered
         return True
     pixels = windows.gathered(min(height, max(1, POSITIONS // width)), min(width, POSITIONS))
@@ -249,10 +249,11 @@ class Fuser:
 
     def _can_pool(self, step: FusedStep, users: list[Node], value: str) -> bool:
         """Whether a layer's map is large, and pooled and nothing else: then its rows are pooled as they are made."""
+        if len(users) != 1 or users[0].op not in POOLS:
+            return False
         layer = step.source is None and step.nodes[0].op in LAYERS
-        made = {event for event, *_ in step.events}
         large = isinstance(self.kinds[value], FloatMap) and self.kinds[value].nbytes >= POOLED_BYTES
-        return layer and made == {"node"} and large and len(users) == 1 and users[0].op in POOLS
+        return layer and large and all(event == "node" for event, *_ in step.events)
 
     def _can_follow(self, node: Node, value: str) -> bool:
         """Whether a node can run on blocks of `value`, all else that it reads being in memory."""

@@ -21,8 +21,8 @@ AT_ONCE_BYTES = 1 << 15  # gathered windows that keep to a level-1 cache, or nea
 
 
 @dataclass(frozen=True)
-class Windows:
-    """A layer's or pool's windows over a map of an input size."""
+class InputWindows:
+    """A layer's or pool's windows; `size` is that of the map which they are over."""
 
     size: tuple[int, int]
     kernel: tuple[int, int]
@@ -31,7 +31,7 @@ class Windows:
     dilation: tuple[int, int] = (1, 1)
 
     @classmethod
-    def of(cls, node: Node, size: tuple[int, int], kernel: tuple[int, int] = (1, 1)) -> "Windows":
+    def of(cls, node: Node, size: tuple[int, int], kernel: tuple[int, int] = (1, 1)) -> "InputWindows":
         """The windows of a node; `kernel` where its attributes do not name it."""
         names = ("stride", "padding", "dilation")
         given = {name: tuple(node.attrs[name]) for name in names if name in node.attrs}
@@ -122,7 +122,7 @@ def encode_layer(
     node: Node,
     tensors: Mapping[str, np.ndarray],
     channels: int,
-    windows: Windows,
+    windows: InputWindows,
     layout: Layout,
     store: Store,
 ) -> EncodedLayer:
@@ -171,7 +171,7 @@ def encode_layer(
     return EncodedLayer(cells, [made[i] for i in range(len(made))], item * per_pixel, gathered, bits)
 
 
-def _gathered(windows: Windows, layout: Layout, pixel: int) -> tuple[int, bool]:
+def _gathered(windows: InputWindows, layout: Layout, pixel: int) -> tuple[int, bool]:
     """Most bytes of gathered windows, and whether all of a thread's are gathered at once."""
     chunk, pieces, _ = layout.chunks
 

@@ -1,6 +1,6 @@
 """Where the values of a program lie: one arena, each value's bytes given to others after its last reader."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -33,21 +33,15 @@ def place_values(
     Returns:
         Offsets, multiples of 64, and the arena's bytes.
     """
-    placed: list[str] = []
-    offsets: dict[str, int] = {}
-    total = 0
-    for value in sorted(sizes, key=lambda v: (-sizes[v], births[v], v)):
-        taken: Sequence[tuple[int, int]] = sorted(
-            (offsets[o], offsets[o] + round_up(sizes[o]))
-            for o in placed
-            if births[o] <= deaths[value] and births[value] <= deaths[o]
-        )
-        at = 0
-        for start, stop in taken:
-            if at + round_up(sizes[value]) <= start:
-                break
-            at = max(at, stop)
-        offsets[value] = at
-        placed.append(value)
-        total = max(total, at + round_up(sizes[value]))
-    return offsets, total
+    order = sorted(sizes, key=lambda v: (-sizes[v], births[v], v))
+    birth, death = (np.array([times[v] for v in order], np.int64) for times in (births, deaths))
+    places = np.zeros((len(order), 2), np.int64)  # first byte, and the one behind the last
+    for index, value in enumerate(order):
+        size = round_up(sizes[value])
+        rivals = places[:index][(birth[:index] <= death[index]) & (birth[index] <= death[:index])]
+        rivals = rivals[rivals[:, 0].argsort()]
+        behind = np.maximum.accumulate(np.append(0, rivals[:, 1]))  # of the first 0, 1, 2 … rivals
+        fits = np.append(rivals[:, 0] - behind[:-1] >= size, True)
+        at = behind[fits.argmax()]
+        places[index] = at, at + size
+    return dict(zip(order, places[:, 0].tolist(), strict=True)), int(places.max(initial=0))

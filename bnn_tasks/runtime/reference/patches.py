@@ -4,21 +4,26 @@ import numpy as np
 
 from bnn_tasks.runtime.kinds import words
 from bnn_tasks.runtime.layouts import pack_flags
-from bnn_tasks.runtime.reference.windows import Windows
+from bnn_tasks.runtime.reference.windows import Windows, bands
 
 
 def window_mean(x: np.ndarray, groups: int, windows: Windows, pad_value: int) -> np.ndarray:
     """Mean of abs(x) under every window: [OH, OW, G]; a tap outside the map counts abs(pad_value). Sums are in float64."""
-    height, width, _ = x.shape
-    channels = x.shape[2] // groups
-    pixel = np.abs(x).reshape(height, width, groups, channels).sum(axis=3, dtype=np.float64)
-    total = np.zeros((*windows.size, groups))
-    outside = np.full((*windows.size, 1), windows.taps, np.int64)
-    for to, source in windows.shifts(height, width):
-        total[to] += pixel[source]
-        outside[to] -= 1
-    total += outside * (abs(pad_value) * channels)
-    return (total / (channels * windows.taps)).astype(np.float32)
+    width, channels = x.shape[1], x.shape[2] // groups
+    mean = np.empty((*windows.size, groups), np.float32)
+    row = windows.stride[0] * width * (4 * x.shape[2] + 8 * groups) + 16 * windows.size[1] * groups
+    for band in bands(windows.size[0], row):
+        part, under = windows.of_rows(band)
+        magnitude = np.abs(x[under])
+        pixel = magnitude.reshape(len(magnitude), width, groups, channels).sum(axis=3, dtype=np.float64)
+        total = np.zeros((*part.size, groups))
+        outside = np.full((*part.size, 1), windows.taps, np.int64)
+        for to, source in part.shifts(len(pixel), width):
+            total[to] += pixel[source]
+            outside[to] -= 1
+        total += outside * (abs(pad_value) * channels)
+        mean[band] = total / (channels * windows.taps)
+    return mean
 
 
 def residual_signs(

@@ -1,7 +1,7 @@
 """Which pixels lie under which window."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,14 @@ class Windows:
         """Input coordinate of each window and tap along an axis, [size, kernel]; outside the map where negative or beyond."""
         window, tap = np.arange(self.size[axis])[:, None], np.arange(self.kernel[axis])
         return window * self.stride[axis] - self.padding[axis] + tap * self.dilation[axis]
+
+    def of_rows(self, rows: slice) -> tuple["Windows", slice]:
+        """The windows of some output rows, over the input rows that they reach, and which these are."""
+        first = rows.start * self.stride[0] - self.padding[0]
+        last = (rows.stop - 1) * self.stride[0] - self.padding[0] + (self.kernel[0] - 1) * self.dilation[0]
+        top = max(0, first)
+        size, padding = (rows.stop - rows.start, self.size[1]), (top - first, self.padding[1])
+        return replace(self, size=size, padding=padding), slice(top, max(top, last + 1))
 
     def patches(
         self, x: np.ndarray, pad: np.ndarray, bytes_each: int
