@@ -10,6 +10,7 @@ import torch
 import yaml
 from nets import shake
 from segmentation_oracle import CLASSES, mask_data, segmentation_config, segmentation_task, tiny_segmenter, write_set
+from torch import nn
 
 from bnn_tasks.cli import main
 from bnn_tasks.compare.segmentation import compare_segmenters
@@ -107,5 +108,13 @@ def test_from_config_and_checkpoint(
     text = capsys.readouterr().out
     assert "mIoU" in text
     assert "0 unexplained" in text
+    other = segmentation_task(tiny_segmenter).model.eval()
+    other.decoder = nn.Sequential(other.decoder, nn.ReLU())
+    export(other, artifact, example=torch.rand(1, 3, 32, 48), classes=CLASSES, resize=mask_data(root).resize)
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(script), run_name="__main__")
+    said = f"{str(artifact)!r} to be exported from {str(checkpoint)!r}, but it is of another net"
+    assert said in capsys.readouterr().err
+    main(["export", str(checkpoint), "--out", str(artifact)])
     main(["run", str(artifact), str(root / "images" / "val"), "--out", str(tmp_path / "out")])
     assert len(list((tmp_path / "out" / "masks").glob("*.png"))) == 5

@@ -8,6 +8,7 @@ from bnn_tasks.compare.classification import ClassificationComparison, compare_c
 from bnn_tasks.compare.detection import DetectionComparison, compare_detectors, unmatched
 from bnn_tasks.compare.segmentation import SegmentationComparison, compare_segmenters
 from bnn_tasks.data import ClassificationData, DetectionData, ImageData, SegmentationData
+from bnn_tasks.export.trace import GraphWriter
 from bnn_tasks.runtime import Session
 from bnn_tasks.tasks import ClassificationTask, DetectionTask, SegmentationTask
 from bnn_tasks.tasks.checkpoint import load_task
@@ -36,12 +37,18 @@ def compare(
         draw_from: score from which a detection is drawn, in [0, 1].
 
     Raises:
-        ValueError: the checkpoint's task is not the data's, or the artifact is not of its classes.
+        ValueError: the checkpoint's task is not the data's, or the artifact is not of its classes, or of another net.
     """
     task, session = load_task(checkpoint), Session(artifact, threads=threads)
     if list(session.classes) != task.classes:
         raise ValueError(
             f"Expected {os.fspath(artifact)!r} to be of the classes {task.classes}, but it is of {list(session.classes)}."
+        )
+    own = [(node.name, node.op) for node in GraphWriter(task.model).builder.nodes]
+    if own != [(node.name, node.op) for node in session.graph.nodes]:
+        raise ValueError(
+            f"Expected {os.fspath(artifact)!r} to be exported from {os.fspath(checkpoint)!r}, but it is of another net. Cure: "
+            f"bnn-tasks export {os.fspath(checkpoint)} --out {os.fspath(artifact)}"
         )
     torch.set_num_threads(threads)
     if isinstance(task, DetectionTask) and isinstance(data, DetectionData):

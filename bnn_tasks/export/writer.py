@@ -46,8 +46,10 @@ class ExportReport:
         parts = ", ".join(f"{kind} {size:,}" for kind, size in self.tensor_bytes.items())
         p = self.parity
         pixels = f"; of {p.pixels:,} pixels {p.pixel_ties} differ in class, all ties of two" if p.pixels else ""
+        shrunk = self.float_bytes / self.file_bytes
+        share = f"1/{shrunk:.1f} of" if shrunk >= 1 else f"{1 / shrunk:.1f} times"
         return (
-            f"{self.path}: {self.file_bytes:,} bytes, 1/{self.float_bytes / self.file_bytes:.1f} of the module's "
+            f"{self.path}: {self.file_bytes:,} bytes, {share} the module's "
             f"{self.float_bytes:,} as 32-bit floats\n"
             f"  made of: {parts}, graph and header {self.file_bytes - sum(self.tensor_bytes.values()):,}\n"
             f"  {self.binary_layers} binary layers, {self.folded} of them behind a folded BatchNorm\n"

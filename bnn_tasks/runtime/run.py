@@ -1,6 +1,5 @@
 """``bnn-tasks run``: an artifact over pictures and folders of pictures; no torch."""
 
-import json
 import logging
 import os
 import time
@@ -12,9 +11,10 @@ from PIL import Image
 
 from bnn_tasks.runtime import answers
 from bnn_tasks.runtime.images import ImageError, image_files, read_image
+from bnn_tasks.runtime.predictions_file import PredictionsFile
 from bnn_tasks.runtime.segmentation import Segmentation
 from bnn_tasks.runtime.session import Session
-from bnn_tasks.runtime.sliding import TooLarge
+from bnn_tasks.runtime.sliding import TooLarge, check_overlap
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
 
@@ -129,7 +129,8 @@ def run_folder(
     of a detector for every object ``category_id`` (1-based label), ``category`` (name), ``score`` and ``bbox`` (xywh in pixels
     of the picture as EXIF turns it); of a classifier once for every picture the same without ``bbox``, with ``top5`` (names and
     scores, falling); of a segmenter once for every picture ``mask`` (its file) and ``shares`` (of the pixels, by class name).
-    A mask is a PNG of the picture's size whose palette index is the class.
+    A mask is a PNG of the picture's size whose palette index is the class. A run that is killed has written the rows of all but
+    the last seconds.
 
     Args:
         model: an artifact of a detector, a segmenter or a classifier.
@@ -150,47 +151,48 @@ def run_folder(
     session = Session(model, threads=threads)
     report = RunReport(Path(out), _kind(session, os.fspath(model)))
     report.detections = 0 if report.kind == "detector" else None
-    if window is not None and (report.kind != "segmenter" or not 0 <= window < 1):
+    if window is not None and report.kind != "segmenter":
         raise ValueError(
-            f"Expected --window to be an overlap in [0, 1) for a segmenter, but got {window} for a {report.kind}."
+            f"Expected a segmenter for --window, but {os.fspath(model)!r} is a {report.kind}. Cure: without."
         )
+    if window is not None:
+        check_overlap(window)
     if report.out.is_file():
         raise ValueError(f"Expected --out to be a folder, but {os.fspath(out)!r} is a file. Cure: another name.")
     images = list(find_images(paths, report.out))
     names = _drawn_names(images, report.out, report.kind == "segmenter")
     report.out.mkdir(parents=True, exist_ok=True)
     session.warm_up()
-    predictions: list[dict[str, object]] = []
     seconds = 0.0
-    for index, (path, name) in enumerate(images, 1):
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            _log.warning("%s", error)
-            report.damaged.append(str(error))
-            continue
-        start = time.perf_counter()
-        try:
-            found = session([image])[0] if window is None else session.segment_windows(image, window)
-        except TooLarge as error:
-            _log.warning("%s: %s", path, error)
-            report.damaged.append(f"{path}: {error}")
-            continue
-        seconds += time.perf_counter() - start
-        report.images += 1
-        picture = names[index - 1]
-        head: dict[str, object] = {"image_id": index, "file_name": name}
-        if isinstance(found, Segmentation):
-            (report.out / MASKS).mkdir(exist_ok=True)
-            answers.mask_picture(found.classes).save(report.out / MASKS / picture.name)
-            head["mask"] = f"{MASKS}/{picture.name}"
-        listed = answers.rows(found, session.classes)
-        predictions += [{**head, **row} for row in listed]
-        if report.detections is not None:
-            report.detections += len(listed)
-        Image.fromarray(answers.drawn(image, found, session.classes, draw_from)).save(picture)
+    with PredictionsFile(report.out / "predictions.json") as predictions:
+        for index, (path, name) in enumerate(images, 1):
+            try:
+                image = read_image(path)
+            except ImageError as error:
+                _log.warning("%s", error)
+                report.damaged.append(str(error))
+                continue
+            start = time.perf_counter()
+            try:
+                found = session([image])[0] if window is None else session.segment_windows(image, window)
+            except TooLarge as error:
+                _log.warning("%s: %s", path, error)
+                report.damaged.append(f"{path}: {error}")
+                continue
+            seconds += time.perf_counter() - start
+            report.images += 1
+            picture = names[index - 1]
+            head: dict[str, object] = {"image_id": index, "file_name": name}
+            if isinstance(found, Segmentation):
+                (report.out / MASKS).mkdir(exist_ok=True)
+                answers.mask_picture(found.classes).save(report.out / MASKS / picture.name)
+                head["mask"] = f"{MASKS}/{picture.name}"
+            listed = answers.rows(found, session.classes)
+            if report.detections is not None:
+                report.detections += len(listed)
+            Image.fromarray(answers.drawn(image, found, session.classes, draw_from)).save(picture)
+            predictions.add({**head, **row} for row in listed)
     if not report.images:
         raise ValueError("Expected at least one readable picture, but got none:\n  " + "\n  ".join(report.damaged))
     report.milliseconds = 1e3 * seconds / report.images
-    (report.out / "predictions.json").write_text(json.dumps(predictions, indent=1))
     return report

@@ -8,6 +8,7 @@ import pytest
 from graphs import tiny_detector
 from PIL import Image
 
+from bnn_tasks.runtime import Session, predictions_file
 from bnn_tasks.runtime.format import save
 from bnn_tasks.runtime.run import run_folder
 
@@ -39,6 +40,35 @@ def test_pictures_of_one_name_in_several_folders(model: Path, pictures: Path, tm
     found = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert {p["file_name"] for p in found} <= {"a.jpg", "a.png", "b/a.jpg", "b/c.bmp"}
     assert report.detections == len(found)
+
+
+@pytest.mark.parametrize("every", [0.0, 1e9])
+def test_a_run_that_is_ended_keeps_the_rows_of_its_pictures(
+    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float
+) -> None:
+    monkeypatch.setattr(predictions_file, "SAVE_EVERY", every)
+    whole = run_folder(model, [pictures], tmp_path / "whole")
+    rows = json.loads((tmp_path / "whole" / "predictions.json").read_text())
+    assert len(rows) == whole.detections
+    call, done = Session.__call__, []
+
+    def interrupted(self: Session, images: list[np.ndarray]) -> list:
+        kept = tmp_path / "out" / "predictions.json"
+        assert not kept.exists() or "stale" not in kept.read_text()
+        if len(done) == 2:
+            seen = sum(row["image_id"] <= 2 for row in rows)
+            assert (len(json.loads(kept.read_text())) == seen) if every == 0 else not kept.exists()
+            raise KeyboardInterrupt
+        done.append(images)
+        return call(self, images)
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "predictions.json").write_text('["stale"]')
+    monkeypatch.setattr(Session, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_folder(model, [pictures], tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert found == [row for row in rows if row["image_id"] <= 2]
 
 
 def test_a_second_run_does_not_read_what_the_first_drew(model: Path, pictures: Path) -> None:
