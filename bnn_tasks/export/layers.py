@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bnn_tasks.backbones import BranchMean, BranchSum, ChannelGroupMean, ChannelScale, DepthwisePath, Maxout, SoftGate
-from bnn_tasks.binary import RPReLU
+from bnn_tasks.binary import RPReLU, ShiftBatchNorm2d
 from bnn_tasks.export.builder import ExportError, GraphBuilder, to_numpy
 from bnn_tasks.models import BilinearLike, Normalize, PercentileClip, ResizeLike
 from bnn_tasks.models.l2_norm import L2Norm
@@ -66,6 +66,11 @@ def _batch_norm(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list
         shift = shift + to_numpy(layer.bias)
     tensors = {"scale": scale, "shift": shift.astype(np.float32)}
     return builder.add("scale_shift", name, inputs, {}, tensors)
+
+
+def _shift_batch_norm(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
+    assert isinstance(layer, ShiftBatchNorm2d)
+    return _batch_norm(builder, name, layer.as_batchnorm() if layer.running_var is not None else layer, inputs)
 
 
 def _normalize(builder: GraphBuilder, name: str, layer: nn.Module, inputs: list[str]) -> str:
@@ -183,6 +188,7 @@ MODULES: dict[type[nn.Module], Emit] = {
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm1d: _batch_norm,
     SingleValueBatchNorm2d: _batch_norm,
+    ShiftBatchNorm2d: _shift_batch_norm,
     nn.ReLU: _simple("relu"),
     nn.ReLU6: _hardtanh,
     nn.Hardtanh: _hardtanh,

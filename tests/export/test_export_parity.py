@@ -26,7 +26,7 @@ from bnn_tasks.backbones import (
     SoftGate,
     VGGSmall,
 )
-from bnn_tasks.binary import BinaryConv2d, binarize, get_method, set_progress, tie_to_size
+from bnn_tasks.binary import BinaryConv2d, ShiftBatchNorm2d, binarize, get_method, set_progress, tie_to_size
 from bnn_tasks.export import export
 from bnn_tasks.models import Detector
 from bnn_tasks.runtime import Resize, Session
@@ -100,6 +100,18 @@ def test_other_networks(name: str, tmp_path: Path) -> None:
         if isinstance(gate, SoftGate):
             nn.init.normal_(gate.theta)
     check_outputs(net, tmp_path, torch.rand(1, 3, 40, 48))
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_power_of_two_batchnorms(folded: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    last = nn.Identity() if folded else nn.ReLU()
+    first, second = (BinaryConv2d(8, 8, 3, padding=1, method="bnn") for _ in range(2))
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), first, ShiftBatchNorm2d(8), last, ShiftBatchNorm2d(8), second)
+    net.train()(torch.rand(8, 3, 20, 24))
+    report = export(shake(net), tmp_path / "net.safetensors", example=torch.rand(2, 3, 20, 24))
+    assert report.folded == int(folded)
+    check_outputs(net, tmp_path, torch.rand(2, 3, 20, 24))
 
 
 def test_plain_blocks_are_folded(tmp_path: Path) -> None:

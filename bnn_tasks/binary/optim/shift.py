@@ -24,8 +24,8 @@ def ap2(x: Tensor) -> Tensor:
 class ShiftBatchNorm2d(nn.BatchNorm2d):
     """y = C·AP2(1/sqrt(v + ε))·AP2(γ) + β, C = x - mean, v = mean(C·AP2(C)) (Courbariaux et al., BNN, 2016, alg. 3).
 
-    Running statistics are of mean and v. In evaluation it is a scale and a shift of every channel, as a plain BatchNorm;
-    ``as_batchnorm`` gives that, for the export. Arguments are those of nn.BatchNorm2d.
+    Running statistics are of mean and v. In evaluation it is a scale and a shift of every channel, as a plain BatchNorm, and
+    exported as one; ``as_batchnorm`` gives that. Arguments are those of nn.BatchNorm2d.
     """
 
     def _normalise(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
