@@ -28,6 +28,9 @@ def report(name: str, **changes: Any) -> dict[str, Any]:
         "victim": f"runs/{name}/checkpoints/last.ckpt",
         "threat": threat,
         "clean": {"value": 0.9, "low": 0.86, "high": 0.93},
+        "attacks": [{"attack": one} for one in ("noise", "FGSM", "PGD-20x8", "transfer from other")],
+        "convergence": [{"steps": 10, "accuracy": 0.5}, {"steps": 20, "accuracy": 0.4}],
+        "facts": {"iterated": 0.55, "surrogates": None},
         "ladder": [point(0.9, 0), point(0.6, 1), point(0.125, 8)],
         "surrogates": [],
         "sensitivity": None,
@@ -45,12 +48,17 @@ def write(folder: Path, content: dict[str, Any]) -> Path:
 def test_a_row_a_net_and_a_row_a_sweep(tmp_path: Path) -> None:
     real = write(tmp_path / "a", report("real"))
     swept = [{"eps_255": 1, "own": 0.7, "identity": 0.5, "all": 0.45}]
-    binary = write(tmp_path / "b", report("binary", surrogates=swept, victim="out/react.safetensors"))
+    facts = {"iterated": 0.52, "surrogates": 0.47}
+    attacks = [{"attack": one} for one in ("noise", "FGSM", "PGD-20x8", "PGD-20 surrogate sweep", "transfer from real")]
+    changes = {"surrogates": swept, "facts": facts, "attacks": attacks, "victim": "out/react.safetensors"}
+    binary = write(tmp_path / "b", report("binary", **changes))
     lines = robustness_table([real, binary / "results.json"]).splitlines()
     assert lines[0] == "| worst case at ε·255 = | clean | 1 | 8 | verdict |"
     assert lines[2] == "| real | 90.0% (86–93) | 60.0% (55–65) | 12.5% (8–18) | trustworthy |"
     assert lines[3].startswith("| react | 90.0%")
-    assert lines[-1] == "| react | 70.0% → 45.0% |"
+    assert lines[7] == "| react | 70.0% → 45.0% |"
+    assert lines[9] == "| equally many starts, ε·255 = 2 | PGD, own gradient | all surrogates |"
+    assert lines[-1] == "| react | 52.0% | 47.0% |"
     assert len(robustness_table([real]).splitlines()) == 3
 
 
@@ -77,6 +85,19 @@ def test_reports_of_other_attacks_are_refused(tmp_path: Path) -> None:
     other["threat"] = one["threat"] | {"steps": 100}
     with pytest.raises(ValueError, match="'steps': 100"):
         robustness_table([write(tmp_path / "a", one), write(tmp_path / "b", other)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attacks": [{"attack": "noise"}, {"attack": "transfer from a"}]}, r"{'attacks': \['noise'\]}, and"),
+        ({"attacks": [{"attack": one} for one in ("noise", "FGSM", "PGD-20x8")]}, "{'transfer': False}, and"),
+        ({"convergence": [{"steps": 10, "accuracy": 0.5}]}, r"{'convergence': \[10\]}, and"),
+    ],
+)
+def test_fewer_attacks_are_other_attacks(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        robustness_table([write(tmp_path / "a", report("a")), write(tmp_path / "b", report("b", **changes))])
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "\udc80"])

@@ -10,6 +10,9 @@ from bnn_tasks.tasks.robustness.victims import run_name
 
 Named = Sequence[tuple[str, dict[str, Any]]]  # what a victim is called, and its report
 
+MEASURED = {"clean", "attacks", "ladder", "surrogates", "convergence", "sensitivity", "facts"}
+KEYS = {"victim", "threat", "verdict"} | MEASURED  # of a report
+SWEEP, TRANSFER = "surrogate sweep", "transfer from "  # how the names of such attacks end, and begin
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of a net's layers
 
 
@@ -20,7 +23,7 @@ def robustness_table(paths: Sequence[str | os.PathLike[str]]) -> str:
         paths: ``results.json`` of `RobustnessReport`, or the folders that they are in; at least one.
 
     Raises:
-        ValueError: a file is no such report, or the reports differ in norm, images, steps, queries or ε.
+        ValueError: a file is no such report, or the reports differ in norm, images, seed, steps, queries, ε or attacks.
     """
     if not paths:
         raise ValueError("Expected at least one report, but got none.")
@@ -29,7 +32,8 @@ def robustness_table(paths: Sequence[str | os.PathLike[str]]) -> str:
     named = [(run_name(report["victim"]), report) for report in reports]
     swept = [(path, report["surrogates"]) for path, report in zip(paths, reports, strict=True) if report["surrogates"]]
     _check_same([path for path, _ in swept], [{"sweep": [found["eps_255"] for found in rows]} for _, rows in swept])
-    return "\n\n".join(table for table in (_ladders(named), _sweeps(named), _amplification(named)) if table)
+    tables = (_ladders(named), _sweeps(named), _equal_starts(named), _amplification(named))
+    return "\n\n".join(table for table in tables if table)
 
 
 def _ladders(named: Named) -> str:
@@ -48,6 +52,17 @@ def _sweeps(named: Named) -> str:
     eps = [f"{found['eps_255']:g}" for found in swept[0][1]]
     rows = [[name, *(f"{found['own']:.1%} → {found['all']:.1%}" for found in rows)] for name, rows in swept]
     return _markdown(["PGD, own gradient → all surrogates", *eps], rows)
+
+
+def _equal_starts(named: Named) -> str:
+    """A sweep is an attack a surrogate: what the surrogates are worth, PGD from as many starts says."""
+    rows = [
+        [name, *(f"{report['facts'][fact]:.1%}" for fact in ("iterated", "surrogates"))]
+        for name, report in named
+        if report["facts"]["surrogates"] is not None
+    ]
+    head = f"equally many starts, ε·255 = {255 * named[0][1]['threat']['eps']:g}"
+    return _markdown([head, "PGD, own gradient", "all surrogates"], rows) if rows else ""
 
 
 def _amplification(named: Named) -> str:
@@ -75,7 +90,7 @@ def _read(path: Path) -> dict[str, Any]:
         )
     try:
         content: dict[str, Any] = json.loads(file.read_text())
-        if not {"victim", "threat", "clean", "ladder", "surrogates", "sensitivity", "verdict"} <= content.keys():
+        if not content.keys() >= KEYS:
             raise KeyError
     except (KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"Expected {str(file)!r} to be a report of RobustnessReport, but it is none.") from error
@@ -84,17 +99,26 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _check_same(paths: Sequence[str | os.PathLike[str]], settings: Sequence[dict[str, Any]]) -> None:
     for path, own in zip(paths, settings, strict=True):
-        if own != settings[0]:
+        if other := [name for name in own if own[name] != settings[0][name]]:
+            here, first = ({name: found[name] for name in other} for found in (own, settings[0]))
             raise ValueError(
-                f"Expected reports of the same attacks, but {os.fspath(path)!r} has {own}, and {os.fspath(paths[0])!r} "
-                f"{settings[0]}. Cure: one study for all."
+                f"Expected reports of the same attacks, but {os.fspath(path)!r} has {here}, and {os.fspath(paths[0])!r} "
+                f"{first}. Cure: one study for all."
             )
 
 
 def _settings(report: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same. A real net has no surrogates to sweep, and a net has other twins than its twin has."""
     threat = report["threat"]
+    attacks = [row["attack"] for row in report["attacks"] if not row["attack"].endswith(SWEEP)]
+    transfers = [name for name in attacks if name.startswith(TRANSFER)]
     own = {name: threat[name] for name in ("norm", "eps", "images", "seed", "steps", "step_size", "queries")}
-    return own | {"ladder": [point["eps_255"] for point in report["ladder"]]}
+    return own | {
+        "ladder": [point["eps_255"] for point in report["ladder"]],
+        "attacks": [name for name in attacks if name not in transfers],
+        "transfer": bool(transfers),
+        "convergence": [point["steps"] for point in report["convergence"]],
+    }
 
 
 def _share(point: dict[str, float]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bnn_tasks.robustness.attacks.base import Attack
+from bnn_tasks.robustness.attacks.base import Attack, require_objective, require_values
 from bnn_tasks.robustness.attacks.unbroken import Unbroken
 from bnn_tasks.robustness.frozen import frozen
 from bnn_tasks.robustness.objective import CrossEntropyObjective, Objective
@@ -36,6 +36,13 @@ class TrainingObjective:
     """
 
     replays: int = 1
+
+    def check_classes(self, classes: list[str]) -> None:
+        """Raise ValueError where the classes are not those that the objective needs; called before a fit.
+
+        Args:
+            classes: in label order.
+        """
 
     def start(self) -> None:
         """Forget what another fit left; called before the first batch."""
@@ -77,10 +84,13 @@ class PGDTraining(TrainingObjective):
         eps: ε, finite and > 0, in units of images in [0, 1]: 8/255 is 0.0313725.
 
     Raises:
-        ValueError: `eps` is out of range.
+        TypeError: `attack` is not one of any objective.
+        ValueError: `eps` is out of range, or `attack` asks for labels alone.
     """
 
     def __init__(self, attack: Attack, eps: float) -> None:
+        require_objective(attack, Unbroken)
+        require_values(attack)
         self.attack, self.eps = attack, checked_radius(eps)
 
     def __call__(self, learner: Learner, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ class FreeTraining(TrainingObjective):
     epochs by m, as the paper does. Gradients cannot be accumulated over batches.
 
     Args:
-        eps: ε, finite and > 0, in units of images in [0, 1].
+        eps: ε in (0, 1], in units of images in [0, 1].
         replays: m >= 1; the paper's best on CIFAR-10 is 8.
 
     Raises:
@@ -28,7 +28,9 @@ class FreeTraining(TrainingObjective):
     def __init__(self, eps: float, replays: int = 8) -> None:
         if replays < 1:
             raise ValueError(f"Expected `replays` to be >= 1, but got {replays}.")
-        self.eps, self.replays = checked_radius(eps), replays
+        if checked_radius(eps) > 1:
+            raise ValueError(f"Expected `eps` to be in (0, 1], but got {eps}. Cure: write 8/255 as 0.0313725.")
+        self.eps, self.replays = eps, replays
         self.start()
 
     def start(self) -> None:

@@ -160,11 +160,10 @@ def get_norm(name: str) -> Norm:
 
 
 def check_images(images: Tensor) -> None:
-    """Raise ValueError if `images` are not float (B, C, H, W) in [0, 1]; TypeError if they are integers."""
-    if not images.is_floating_point():
-        raise TypeError(
-            f"Expected `images` to be floating-point in [0, 1], but got {images.dtype}. Cure: images.float() / 255."
-        )
+    """Raise ValueError if `images` are not (B, C, H, W) in [0, 1]; TypeError if they are neither float32 nor float64."""
+    if images.dtype not in (torch.float32, torch.float64):
+        cure = "images.float()" if images.is_floating_point() else "images.float() / 255"
+        raise TypeError(f"Expected `images` to be float32 or float64 in [0, 1], but got {images.dtype}. Cure: {cure}.")
     if images.dim() != 4 or images[:1].numel() == 0:
         raise ValueError(f"Expected `images` to be (B, C, H, W) with B >= 1, but got {tuple(images.shape)}.")
     wrong = ~((images >= 0) & (images <= 1)).flatten(1).all(1)  # not (x < 0 | x > 1): NaN must count

@@ -48,6 +48,15 @@ class Objective:
         raise NotImplementedError
 
 
+def check_evaluated(model: Model) -> None:
+    """Raise ValueError if `model` is a module in train mode."""
+    if isinstance(model, nn.Module) and model.training:
+        raise ValueError(
+            f"Expected `model` in eval mode, but {type(model).__name__} is in train mode: every attacked batch would move "
+            "its BatchNorm statistics. Cure: model.eval()."
+        )
+
+
 class ClassificationObjective(Objective):
     """Base class of a classifier's objectives: an image is lost once its label is not the largest logit.
 
@@ -60,11 +69,7 @@ class ClassificationObjective(Objective):
     """
 
     def __init__(self, model: Model, labels: Tensor) -> None:
-        if isinstance(model, nn.Module) and model.training:
-            raise ValueError(
-                f"Expected `model` in eval mode, but {type(model).__name__} is in train mode: every attacked batch would move "
-                "its BatchNorm statistics. Cure: model.eval()."
-            )
+        check_evaluated(model)
         if labels.dim() != 1 or labels.is_floating_point():
             raise ValueError(f"Expected `labels` to be (B,) integers, but got {labels.dtype} of {tuple(labels.shape)}.")
         self.model, self.labels = model, labels

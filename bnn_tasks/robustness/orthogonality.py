@@ -1,6 +1,7 @@
 """Defensive quantisation: layers that do not amplify what their input is disturbed by."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnn_tasks.robustness.weight_views import WeightView
@@ -15,14 +16,14 @@ class GramPenalty:
 
     name: str
 
-    def of_gram(self, gram: Tensor) -> Tensor:
-        """The penalty, a scalar >= 0, of Gram matrices (G, m, m)."""
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """The penalty, a scalar >= 0, of matrices (G, m, n), m <= n."""
         raise NotImplementedError
 
     def __call__(self, matrix: Tensor) -> Tensor:
         """The penalty of matrices (G, o, n), summed over the G: of W·Wᵀ where o <= n, else of Wᵀ·W."""
         rows = matrix if matrix.shape[1] <= matrix.shape[2] else matrix.transpose(1, 2)
-        return self.of_gram(rows @ rows.transpose(1, 2))
+        return self.of_rows(rows)
 
 
 class FrobeniusPenalty(GramPenalty):
@@ -33,20 +34,24 @@ class FrobeniusPenalty(GramPenalty):
 
     name = "gram"
 
-    def of_gram(self, gram: Tensor) -> Tensor:
+    def of_rows(self, rows: Tensor) -> Tensor:
         """See the class."""
+        gram = rows @ rows.transpose(1, 2)
         return (gram - torch.eye(gram.shape[1], device=gram.device)).square().sum()
 
 
 class CosinePenalty(GramPenalty):
-    """Σ_{i≠j} cos²(w_i, w_j): orthogonal, of whatever length; ours, since signs fix the lengths."""
+    """Σ_{i≠j} cos²(w_i, w_j): orthogonal, of whatever length; ours, since signs fix the lengths.
+
+    A row of zeros, as a BatchNorm whose scale starts at 0 makes them, has a cosine of 0 to every other, and no gradient.
+    """
 
     name = "cosine"
 
-    def of_gram(self, gram: Tensor) -> Tensor:
+    def of_rows(self, rows: Tensor) -> Tensor:
         """See the class."""
-        squares = gram.diagonal(dim1=1, dim2=2).clamp_min(torch.finfo(gram.dtype).tiny)
-        cosines = gram.square() / (squares[:, :, None] * squares[:, None, :])
+        units = F.normalize(rows, dim=2)
+        cosines = (units @ units.transpose(1, 2)).square()
         return cosines.sum() - cosines.diagonal(dim1=1, dim2=2).sum()
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnn_tasks.robustness.adversarial_training import Learner, TrainingObjective, checked_radius, inner_maximum
-from bnn_tasks.robustness.attacks.base import Attack
+from bnn_tasks.robustness.attacks.base import Attack, require_objective, require_values
 from bnn_tasks.robustness.frozen import frozen
 from bnn_tasks.robustness.objective import Model, Objective
 
@@ -60,12 +60,15 @@ class TRADES(TrainingObjective):
         beta: β > 0; the paper's are 1 and 6.
 
     Raises:
-        ValueError: an argument is out of range.
+        TypeError: `attack` is not one of any objective.
+        ValueError: an argument is out of range, or `attack` asks for labels alone.
     """
 
     def __init__(self, attack: Attack, eps: float, beta: float = 6.0) -> None:
         if not 0 < beta < math.inf:
             raise ValueError(f"Expected `beta` to be finite and > 0, but got {beta}. Cure: PGDTraining or none for 0.")
+        require_objective(attack, DivergenceObjective)
+        require_values(attack)
         self.attack, self.eps, self.beta = attack, checked_radius(eps), beta
 
     def __call__(self, learner: Learner, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

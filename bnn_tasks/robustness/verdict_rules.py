@@ -45,6 +45,11 @@ def _radius(eps: float) -> str:
     return f"{255 * eps:.4g}/255"
 
 
+def _nothing_left(facts: Facts) -> bool:
+    """Whether PGD or APGD leaves no more than chance: there is nothing left that could be masked, or be lost by more steps."""
+    return facts.iterated is not None and not facts.above(facts.iterated, 1 / facts.classes, 0.0)
+
+
 def no_reach(facts: Facts, threshold: float) -> str | None:
     """The steps together are shorter than `threshold` radii: the border of the ball is out of reach."""
     if facts.steps is None or facts.step_size is None or facts.steps * facts.step_size >= threshold:
@@ -78,10 +83,8 @@ def zero_gradients(facts: Facts, threshold: float) -> str | None:
 
 def saturated(facts: Facts, threshold: float) -> str | None:
     """The softmax of more than `threshold` of the images is 1 in float32, and something survives."""
-    if not facts.above(facts.saturated, 0.0, threshold):
+    if _nothing_left(facts) or not facts.above(facts.saturated, 0.0, threshold):
         return None
-    if facts.iterated is not None and not facts.above(facts.iterated, 1 / facts.classes, 0.0):
-        return None  # there is nothing left that could be masked
     return (
         f"the softmax of {_percent(facts.saturated)} of the images is saturated: cross entropy has next to no gradient"
     )
@@ -161,8 +164,8 @@ def not_converged(facts: Facts, threshold: float) -> str | None:
 
 
 def still_rising(facts: Facts, threshold: float) -> str | None:
-    """The last tenth of the steps brought more than `threshold` of the loss's rise."""
-    if facts.late_gain is None or facts.late_gain <= threshold:
+    """The last tenth of the steps brought more than `threshold` of the loss's rise, and something survives."""
+    if _nothing_left(facts) or facts.late_gain is None or facts.late_gain <= threshold:
         return None
     return f"the loss was still rising: {_percent(facts.late_gain)} of its gain fell to the last tenth of the steps"
 

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,12 +10,14 @@ from bnn_tasks.robustness.attacks import (
     APGD,
     EOT,
     FGSM,
+    HNS,
     MIFGSM,
     NJS,
     PGD,
     RFGSM,
     Attack,
     CarliniWagner,
+    HopSkipJump,
     MeanLogits,
     Raising,
     RandomNoise,
@@ -154,3 +157,46 @@ def test_a_step_before_the_logits_leaves_pgd_where_it_started() -> None:
     labels = Linear()(images).argmax(1)
     found = PGD(3, random_start=False)(MarginObjective(lambda x: Linear()(x).round(), labels), images, 0.01, seeded())
     assert torch.equal(found.images, images)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.uint8])
+def test_images_are_float32_or_float64(dtype: torch.dtype) -> None:
+    with pytest.raises(TypeError, match=r"float32 or float64 .* Cure: images\.float"):
+        _attack(PGD(1), torch.zeros(2, 3, 8, 8, dtype=dtype), 0.1)
+
+
+@pytest.mark.parametrize("attack", [HopSkipJump(2, norm="linf"), HopSkipJump(2), TemperatureScaled(PGD(2), HNS())])
+def test_images_may_be_float64(attack: Attack) -> None:
+    images, labels = generated(4)
+    model = real_net().double()
+    found = attack(CrossEntropyObjective(model, labels), images.double(), 0.1, seeded())
+    assert found.images.dtype == torch.float64
+    assert attack.norm.length(found.images - images).max() <= 0.1 + 1e-6
+    assert torch.equal(found.broken, model(found.images).argmax(1) != labels)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: EOT(Raising(PGD(), DLRObjective)),
+        lambda: TemperatureScaled(TargetedDLR(PGD(), 2), NJS()),
+        lambda: Transfer(Raising(PGD(), DLRObjective), [real_net()], "itself"),
+    ],
+)
+def test_an_attack_goes_into_what_it_can_attack(build: Callable[[], object]) -> None:
+    with pytest.raises(TypeError, match="takes ClassificationObjective alone"):
+        build()
+
+
+def test_labels_alone_make_no_transfer() -> None:
+    for attack in (HopSkipJump(2), EOT(HopSkipJump(2)), Raising(HopSkipJump(2), DLRObjective)):
+        assert not attack.sees_values
+    with pytest.raises(ValueError, match="asks alone what is lost"):
+        Transfer(EOT(HopSkipJump(2)), [real_net()], "itself")
+
+
+def test_every_source_is_in_eval_mode() -> None:
+    source = torch.nn.BatchNorm2d(3)
+    for sources in ([source], [real_net(), source]):
+        with pytest.raises(ValueError, match="BatchNorm2d is in train mode"):
+            Transfer(PGD(1), sources, "itself")

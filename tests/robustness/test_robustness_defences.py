@@ -20,6 +20,8 @@ from bnn_tasks.data import SyntheticClassificationData
 from bnn_tasks.models import Classifier
 from bnn_tasks.robustness.adversarial_training import CleanTraining, Learner, PGDTraining, TrainingObjective
 from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.eot import EOT
+from bnn_tasks.robustness.attacks.hop_skip_jump import HopSkipJump
 from bnn_tasks.robustness.attacks.pgd import PGD
 from bnn_tasks.robustness.attacks.raising import Raising
 from bnn_tasks.robustness.dlr import DLRObjective
@@ -75,8 +77,12 @@ class Checkerboard(Attack):
 
 
 def test_what_raises_a_loss_of_its_own_is_no_inner_maximiser() -> None:
-    with pytest.raises(TypeError, match="but got Unbroken"):
-        PGDTraining(Raising(PGD(2), DLRObjective), EPS)(learner(net()), IMAGES, LABELS)
+    for make in (PGDTraining, TRADES):
+        with pytest.raises(TypeError, match="PGD-2 DLR takes ClassificationObjective alone"):
+            make(Raising(PGD(2), DLRObjective), EPS)
+        for attack in (HopSkipJump(2, norm="linf"), EOT(HopSkipJump(2, norm="linf"))):
+            with pytest.raises(ValueError, match=r"HopSkipJump-2.* asks alone what is lost"):
+                make(attack, EPS)
 
 
 def test_a_second_fit_of_free_training_starts_at_nought() -> None:
@@ -364,5 +370,7 @@ def test_bad_radius(make: Any, eps: float) -> None:
 def test_other_bad_arguments() -> None:
     with pytest.raises(ValueError, match="Expected `replays`"):
         FreeTraining(EPS, 0)
+    with pytest.raises(ValueError, match=r"`eps` to be in \(0, 1\], but got 8"):
+        FreeTraining(8)
     with pytest.raises(ValueError, match="Expected `beta`"):
         TRADES(PGD(), EPS, beta=0)

@@ -425,6 +425,7 @@ def test_what_was_not_measured_is_said(name: str) -> None:
         {"rescaled": 0.33, "margin": 0.335},  # cross-entropy a little behind the losses without a scale
         {"sharpness": ((1, 0.50), (3, 0.54), (10, 0.55)), "blunt": 0.495},  # an edge that another surrogate beats
         {"saturated": 0.9, "iterated": 0.0, "surrogates": 0.0, "rescaled": 0.0, "margin": 0.0, "noise": 0.84},
+        {"late_gain": 0.5, "iterated": 0.0, "surrogates": 0.0, "rescaled": 0.0, "margin": 0.0, "noise": 0.84},
         {"total": 27.7, "ladder": ((0.0, 0.85), (0.5 / 255, 0.83), (0.5, 0.5), (32.0, 0.0))},  # L2
     ],
 )

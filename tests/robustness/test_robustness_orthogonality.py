@@ -66,6 +66,20 @@ def test_both_sides_have_one_gradient() -> None:
     assert torch.allclose(*(torch.autograd.grad(side, w)[0] for side in (small, large)))
 
 
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4)])
+@pytest.mark.parametrize("size", [1.0, 1e-9])
+def test_rows_of_zeros_have_no_angle(shape: tuple[int, int], size: float) -> None:
+    matrix = size * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    rows = matrix if shape[0] < shape[1] else matrix.T
+    rows[1] = 0
+    kept = np.delete(rows.double().numpy(), 1, 0)
+    value = CosinePenalty()(matrix.requires_grad_()[None])
+    assert value.item() == pytest.approx(naive(kept, CosinePenalty), rel=1e-4)
+    (gradient,) = torch.autograd.grad(value, matrix)
+    assert gradient.isfinite().all()
+    assert (gradient if shape[0] < shape[1] else gradient.T)[1].abs().max() == 0
+
+
 def test_orthonormal_rows_cost_nothing() -> None:
     q = torch.linalg.qr(torch.randn(9, 4, generator=torch.Generator().manual_seed(0)))[0].T[None]
     assert float(FrobeniusPenalty()(q)) == pytest.approx(0, abs=1e-10)

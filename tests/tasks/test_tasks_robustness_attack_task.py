@@ -11,10 +11,12 @@ import yaml
 from configs_for_tests import tiny_classification_config, tiny_config, tiny_segmentation_config
 
 from bnn_tasks.cli import main
-from bnn_tasks.robustness.attacks import FGSM, PGD
+from bnn_tasks.robustness.attacks import EOT, FGSM, PGD, HopSkipJump, Raising
+from bnn_tasks.robustness.objective import MarginObjective
 from bnn_tasks.robustness.segmentation_losses import SegPGDLoss
-from bnn_tasks.tasks import AttackTask, PixelAttack
+from bnn_tasks.tasks import AttackTask, GoalAttack, PixelAttack
 from bnn_tasks.tasks.checkpoint import load_task
+from bnn_tasks.tasks.robustness import Vanishing
 from bnn_tasks.tasks.robustness.attack_task import attacked
 from bnn_tasks.tasks.robustness.performance import figures, judge
 from bnn_tasks.training import TrainingCLI
@@ -84,6 +86,22 @@ def test_noise_is_of_the_attacks_norm(norm: str, tmp_path: Path) -> None:
     assert [attack.norm.name for attack in task.attacks] == [norm, norm]
     with pytest.raises(ValueError, match="one norm"):
         AttackTask(path, classes, [PGD(1), FGSM("l2")], (1.0,))
+    with pytest.raises(TypeError, match="takes DetectionObjective alone"):
+        AttackTask(path, classes, [GoalAttack(PGD(1, norm=norm), Vanishing())])
+    with pytest.raises(ValueError, match="asks alone what is lost"):
+        PixelAttack(HopSkipJump(2, norm=norm), SegPGDLoss())
+
+
+def test_attacks_that_do_not_suit_a_detector(tmp_path: Path) -> None:
+    path = trained(tiny_config(tmp_path, 1), tmp_path)
+    classes = load_task(path).classes
+    for attack in (PixelAttack(PGD(1), SegPGDLoss()), Raising(PGD(1), MarginObjective)):
+        with pytest.raises(TypeError, match=r"or of DetectionObjective, but .* alone"):
+            AttackTask(path, classes, [attack])
+    for hidden in (HopSkipJump(2, norm="linf"), EOT(HopSkipJump(2, norm="linf"))):
+        with pytest.raises(ValueError, match="asks alone what is lost"):
+            AttackTask(path, classes, [hidden])
+    AttackTask(path, classes, [GoalAttack(PGD(1), Vanishing())])
 
 
 def test_bad_input(tmp_path: Path) -> None:
@@ -94,5 +112,7 @@ def test_bad_input(tmp_path: Path) -> None:
         AttackTask(path, ["a"], eps=(2.0, 1.0))
     with pytest.raises(ValueError, match="units of 1/255"):
         AttackTask(path, ["a"], eps=(8 / 255,))
+    with pytest.raises(ValueError, match=r"from 0\.05 to 255, but got 300"):
+        AttackTask(path, ["a"], eps=(1.0, 300.0))
     with pytest.raises(ValueError, match="batches"):
         AttackTask(path, ["a"], batches=0)

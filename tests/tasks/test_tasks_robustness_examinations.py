@@ -227,8 +227,10 @@ def test_every_answer_is_written_and_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda path: TransferMatrix(eps=0), "`eps`"),
-        (lambda path: LossSlices(radius=0), "`radius`"),
+        (lambda path: TransferMatrix(eps=0.03), "`eps` in units of 1/255, from 0.05 to 255"),
+        (lambda path: TransferMatrix(eps=300), "`eps` in units of 1/255"),
+        (lambda path: TransferMatrix(eps=1e6, norm="l2").check(subject()), "at most for 'l2'"),
+        (lambda path: LossSlices(radius=256), "`radius` in units of 1/255"),
         (lambda path: LossSlices(points=4), "`points`"),
         (lambda path: LossSlices(images=0), "`images`"),
         (lambda path: GradientCosines(()), "`radii`"),

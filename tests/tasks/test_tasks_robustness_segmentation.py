@@ -404,7 +404,7 @@ def test_worst_pictures_are_the_least_of_all_attacks(evaluated: tuple) -> None:
     task, batches, attacked = evaluated
     scores = {"clean": score_segmentation(task, batches)}
     scores |= {name: score_segmentation(task, found) for name, found in attacked.items()}
-    worst, by = worst_pictures(scores, len(CLASSES), image_miou)
+    worst, by = worst_pictures(scores, len(CLASSES))
     for i, (picture, name) in enumerate(zip(worst, by, strict=True)):
         values = [image_miou(pictures[i], len(CLASSES)) for pictures in scores.values()]
         assert picture is scores[name][i]

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from configs_for_tests import tiny_classification_config
+from configs_for_tests import tiny_classification_config, tiny_config
 from torch import Tensor, nn
 
 from bnn_tasks.binary import BinaryLinear
 from bnn_tasks.cli import main
 from bnn_tasks.export import export
-from bnn_tasks.robustness.attacks import EOT, FGSM, PGD, Attacked, SurrogateSweep
+from bnn_tasks.robustness.attacks import EOT, FGSM, PGD, Attack, Attacked, SurrogateSweep
 from bnn_tasks.robustness.attacks.hop_skip_jump import HopSkipJump
 from bnn_tasks.robustness.objective import Objective
+from bnn_tasks.robustness.segmentation_losses import SegPGDLoss
 from bnn_tasks.runtime import Resize
 from bnn_tasks.tasks.robustness import (
     Arsenal,
@@ -25,9 +26,13 @@ from bnn_tasks.tasks.robustness import (
     ClassifierStudy,
     Examination,
     Findings,
+    GoalAttack,
     LossSlices,
+    PixelAttack,
     TransferMatrix,
+    Vanishing,
     Victim,
+    WorstImages,
 )
 from bnn_tasks.tasks.robustness.chunks import Chunks, join
 from bnn_tasks.tasks.robustness.subject import Subject
@@ -132,6 +137,31 @@ def test_extra_attacks_need_the_arsenals_norm() -> None:
     with pytest.raises(ValueError, match="noise is of 'linf' and HopSkipJump-50 EOT-2 of 'l2'"):
         Arsenal(extra=[EOT(HopSkipJump(steps=50), draws=2)])
     assert Arsenal(norm="l2", extra=[HopSkipJump()]).extra
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        GoalAttack(PGD(2), Vanishing()),
+        SurrogateSweep(GoalAttack(PGD(2), Vanishing())),
+        WorstImages([PixelAttack(PGD(2), SegPGDLoss())]),
+        PixelAttack(PGD(2), SegPGDLoss()),
+    ],
+)
+def test_extra_attacks_are_a_classifiers(attack: Attack) -> None:
+    with pytest.raises(TypeError, match=r"takes (Detection|Segmentation)Objective alone"):
+        Arsenal(extra=[attack])
+
+
+@pytest.mark.parametrize("argument", ["eps", "sweep"])
+def test_a_radius_beyond_every_perturbation_is_met_before_the_attacks(
+    argument: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Chunks, "attack", lambda *_: pytest.fail("an attack was run"))
+    radii = {"eps": 16.0, "sweep": (16.0,)} | {argument: 5000.0 if argument == "eps" else (16.0, 5000.0)}
+    run = ClassifierStudy(Arsenal(2, queries=5, norm="l2"), **radii)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=rf"`{argument}` in units of 1/255, 2040 at most for 'l2'.*got 5000"):
+        run.run(NetVictim(trained(real)), [], *pictures(20))
 
 
 def test_a_part_that_is_done_stays_where_it_was() -> None:
@@ -388,6 +418,19 @@ def test_what_a_command_line_is_refused_for_fits_a_line(tmp_path: Path, capsys: 
     assert "Expected the task AttackTask, but got RobustnessTask" in line
 
 
+def test_a_detectors_checkpoint_is_no_classifiers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny_config(tmp_path / "train", 1)
+    config["trainer"]["callbacks"] = [{"class_path": "LastCheckpoint"}]
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
+    main(["fit", "--config", str(tmp_path / "train.yaml")])
+    checkpoint = tmp_path / "train" / "checkpoints" / "last.ckpt"
+    victim = {"class_path": "CheckpointVictim", "init_args": {"path": str(checkpoint)}}
+    trainer = config["trainer"] | {"callbacks": [], "inference_mode": False}
+    task = {"class_path": "RobustnessTask", "init_args": {"victim": victim}}
+    line = refused({"trainer": trainer, "model": task, "data": config["data"]}, "test", tmp_path, capsys)
+    assert "to be a classifier's, but it is a DetectionTask's. Cure: AttackTask" in line
+
+
 def test_a_victim_in_train_mode_is_refused(tmp_path: Path) -> None:
     _, checkpoint = tiny_run(tmp_path)
     victim = CheckpointVictim(checkpoint)
@@ -401,6 +444,9 @@ def test_a_victim_in_train_mode_is_refused(tmp_path: Path) -> None:
     ("build", "message"),
     [
         (lambda: ClassifierStudy(eps=0), "eps"),
+        (lambda: ClassifierStudy(eps=300), "`eps` in units of 1/255, from 0.05 to 255, but got 300"),
+        (lambda: ClassifierStudy(ladder=(0, 300)), "`ladder` in units of 1/255"),
+        (lambda: ClassifierStudy(step_counts=(0, 10)), "`step_counts` to be rising numbers >= 1"),
         (lambda: ClassifierStudy(ladder=(2, 1)), "ladder"),
         (lambda: ClassifierStudy(step_counts=()), "step_counts"),
         (lambda: ClassifierStudy(chunk=0), "size"),

@@ -37,13 +37,16 @@ class Attack:
         name: in reports.
         norm: what ε is measured in.
         needs_gradient: whether it differentiates the objective; an exported artifact can be attacked without only.
-        sees_values: whether its `Attacked.losses` are the objective's values; a hard-label attack asks what is lost alone.
+        sees_values: whether it raises the objective's values; a hard-label attack asks what is lost alone, and its
+            `Attacked.losses` are no values.
+        objective: the kind of objectives that it can be given.
     """
 
     name: str
     norm: Norm
     needs_gradient: bool = True
     sees_values: bool = True
+    objective: type[Objective] = Objective
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch.
@@ -77,3 +80,51 @@ def common_norm(attacks: Sequence[Attack]) -> Norm:
                 f"{attack.norm.name!r}. Cure: give all of them the same `norm`."
             )
     return norm
+
+
+def common_objective(attacks: Sequence[Attack]) -> type[Objective]:
+    """The kind of objectives that all `attacks` can be given.
+
+    Args:
+        attacks: at least one.
+
+    Raises:
+        TypeError: there is none.
+    """
+    narrowest = max((attack.objective for attack in attacks), key=lambda kind: len(kind.mro()))
+    for attack in attacks:
+        require_objective(attack, narrowest)
+    return narrowest
+
+
+def require_objective(attack: Attack, kind: type[Objective]) -> None:
+    """Refuse an attack that knows another kind of objectives alone.
+
+    Args:
+        attack: that is to be run.
+        kind: of the objective that it will be given.
+
+    Raises:
+        TypeError: it cannot be given one.
+    """
+    if not issubclass(kind, attack.objective):
+        raise TypeError(
+            f"Expected an attack of any objective, or of {kind.__name__}, but {attack.name} takes {attack.objective.__name__} "
+            "alone. Cure: PGD, APGD or noise, which take any, or an attack of this task."
+        )
+
+
+def require_values(attack: Attack) -> None:
+    """Refuse an attack on labels alone where nothing ever counts as lost, so that it would change nothing.
+
+    Args:
+        attack: that is to be run.
+
+    Raises:
+        ValueError: it sees no values.
+    """
+    if not attack.sees_values:
+        raise ValueError(
+            f"Expected an attack that raises a value, but {attack.name} asks alone what is lost, and nothing is here. "
+            "Cure: PGD, or Square where there is no gradient."
+        )

@@ -8,7 +8,7 @@ from bnn_tasks.robustness.attacks.gradient import ascend
 from bnn_tasks.robustness.attacks.ledger import Ledger
 from bnn_tasks.robustness.attacks.raising import revalued
 from bnn_tasks.robustness.norms import L2, check_eps, check_images, per_image
-from bnn_tasks.robustness.objective import MarginObjective, Objective, classification
+from bnn_tasks.robustness.objective import ClassificationObjective, MarginObjective, Objective, classification
 
 # The authors' l2_attack.py: the largest tanh, which atanh can take back, and the factor of c while no c has worked.
 _INSIDE = 0.999999
@@ -34,6 +34,8 @@ class CarliniWagner(Attack):
     Raises:
         ValueError: an argument is out of range.
     """
+
+    objective = ClassificationObjective
 
     def __init__(
         self,

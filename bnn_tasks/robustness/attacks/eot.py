@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_objective
 from bnn_tasks.robustness.attacks.raising import revalued
 from bnn_tasks.robustness.objective import Objective
 
@@ -50,16 +50,18 @@ class EOT(Attack):
         draws: n >= 1; AutoAttack's version for random defences has 20.
 
     Raises:
+        TypeError: `attack` is not one of any objective.
         ValueError: `draws` is out of range.
     """
 
     def __init__(self, attack: Attack, draws: int = 20) -> None:
         if draws < 1:
             raise ValueError(f"Expected `draws` to be >= 1, but got {draws}.")
+        require_objective(attack, MeanObjective)
         self.attack, self.draws = attack, draws
         self.name = f"{attack.name} EOT-{draws}"
         self.norm = attack.norm
-        self.needs_gradient = attack.needs_gradient
+        self.needs_gradient, self.sees_values = attack.needs_gradient, attack.sees_values
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`."""

@@ -71,7 +71,7 @@ class L2Walk(Walk):
 
     def whole(self, clean: Tensor, lost: Tensor) -> Tensor:
         """1: the share of the way."""
-        return torch.ones(len(clean), device=clean.device)
+        return clean.new_ones(len(clean))
 
     def between(self, clean: Tensor, lost: Tensor, way: Tensor) -> Tensor:
         """clean + way·(lost - clean)."""

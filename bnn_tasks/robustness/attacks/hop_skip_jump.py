@@ -100,7 +100,7 @@ class HopSkipJump(Attack):
         labels = HardLabels(objective, len(images), images.device, self.batch)
         nearest = images.clone()
         everyone = torch.arange(len(images), device=images.device)
-        distances = torch.where(labels.ask(everyone, images), 0.0, torch.inf)
+        distances = torch.where(labels.ask(everyone, images), 0.0, torch.inf).to(images)
         for index, start in self._candidates(images, distances, generator):
             lost = labels.ask(index, start)
             nearest[index[lost]] = start[lost]
@@ -140,7 +140,7 @@ class HopSkipJump(Attack):
         walk = self.walk
         size = max(clean[:1].numel(), 2)
         halvings = min(math.ceil(walk.precision * math.log2(size)), MOST_HALVINGS)
-        low = torch.zeros(len(index), device=clean.device)
+        low = clean.new_zeros(len(index))
         high = walk.whole(clean, lost)
         for _ in range(halvings):
             middle = (low + high) / 2

@@ -2,7 +2,7 @@
 
 import torch
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_objective
 from bnn_tasks.robustness.attacks.ledger import Ledger
 from bnn_tasks.robustness.dlr import TargetedDLRObjective
 from bnn_tasks.robustness.objective import ClassificationObjective, Objective, classification
@@ -28,13 +28,19 @@ class Raising(Attack):
     Args:
         attack: the attack.
         kind: class of an objective whose arguments are (model, labels).
+
+    Raises:
+        TypeError: `attack` cannot be given such an objective.
     """
 
+    objective = ClassificationObjective
+
     def __init__(self, attack: Attack, kind: type[ClassificationObjective]) -> None:
+        require_objective(attack, kind)
         self.attack, self.kind = attack, kind
         self.name = f"{attack.name} {kind.__name__.removesuffix('Objective')}"
         self.norm = attack.norm
-        self.needs_gradient = attack.needs_gradient
+        self.needs_gradient, self.sees_values = attack.needs_gradient, attack.sees_values
 
     def __call__(self, objective: Objective, images: torch.Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`.
@@ -57,16 +63,20 @@ class TargetedDLR(Attack):
         targets: >= 1; at most the classes less one.
 
     Raises:
+        TypeError: `attack` cannot be given a `TargetedDLRObjective`.
         ValueError: `targets` is out of range.
     """
+
+    objective = ClassificationObjective
 
     def __init__(self, attack: Attack, targets: int = 9) -> None:
         if targets < 1:
             raise ValueError(f"Expected `targets` to be >= 1, but got {targets}.")
+        require_objective(attack, TargetedDLRObjective)
         self.attack, self.targets = attack, targets
         self.name = f"{attack.name} targeted DLR"
         self.norm = attack.norm
-        self.needs_gradient = attack.needs_gradient
+        self.needs_gradient, self.sees_values = attack.needs_gradient, attack.sees_values
 
     def __call__(self, objective: Objective, images: torch.Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. The trace is the first target's.

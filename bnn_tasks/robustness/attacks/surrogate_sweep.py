@@ -53,7 +53,7 @@ class SurrogateSweep(Attack):
         if OWN in self.surrogates:
             raise ValueError(f"Expected `surrogates` without {OWN!r}, which stands for the net's own.")
         self.name = f"{attack.name} surrogate sweep"
-        self.norm = attack.norm
+        self.norm, self.objective, self.sees_values = attack.norm, attack.objective, attack.sees_values
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> MembersAttacked:
         """Attack one batch; see `Attack`. The trace is that of the net's own surrogate."""

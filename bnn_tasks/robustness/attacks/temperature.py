@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_objective
 from bnn_tasks.robustness.attacks.raising import revalued
 from bnn_tasks.robustness.objective import ClassificationObjective, Model, Objective, classification
 
@@ -23,7 +23,7 @@ def _parts(model: Model, images: Tensor) -> tuple[Tensor, ...]:
 
 
 def jacobian(model: Model, images: Tensor) -> tuple[Tensor, Tensor]:
-    """(logits (B, K), d logits / d images (B, K, C·H·W)), in K backward passes.
+    """(logits (B, K), d logits / d images (B, K, C·H·W)) in float32, in K backward passes.
 
     Args:
         model: images in [0, 1] -> logits.
@@ -33,7 +33,7 @@ def jacobian(model: Model, images: Tensor) -> tuple[Tensor, Tensor]:
         x = images.detach().requires_grad_()
         logits = model(x).float()
         rows = [torch.autograd.grad(logits[:, k].sum(), x, retain_graph=True)[0] for k in range(logits.shape[1])]
-    return logits.detach(), torch.stack(rows, 1).flatten(2)
+    return logits.detach(), torch.stack(rows, 1).flatten(2).float()
 
 
 def largest_scale(gap: Tensor, classes: int) -> Tensor:
@@ -165,12 +165,18 @@ class TemperatureScaled(Attack):
     Args:
         attack: on the cross-entropy, which scales matter to.
         temperature: of the logits.
+
+    Raises:
+        TypeError: `attack` is not one of any objective.
     """
 
+    objective = ClassificationObjective
+
     def __init__(self, attack: Attack, temperature: Temperature) -> None:
+        require_objective(attack, ScaledObjective)
         self.attack, self.temperature = attack, temperature
         self.name = f"{attack.name} {temperature.name}"
-        self.norm = attack.norm
+        self.norm, self.sees_values = attack.norm, attack.sees_values
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. The trace is the scaled loss's.

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_objective, require_values
 from bnn_tasks.robustness.attacks.ledger import Ledger
 from bnn_tasks.robustness.attacks.unbroken import Unbroken
-from bnn_tasks.robustness.objective import Model, Objective, classification
+from bnn_tasks.robustness.objective import ClassificationObjective, Model, Objective, check_evaluated, classification
 
 
 class MeanLogits:
@@ -18,12 +18,14 @@ class MeanLogits:
         models: images in [0, 1] -> logits (B, K).
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or one is in train mode.
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
         if not models:
             raise ValueError("Expected `models` to be at least one, but got none.")
+        for model in models:
+            check_evaluated(model)
         self.models = list(models)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -40,11 +42,18 @@ class Transfer(Attack):
         attack: of any objective, as PGD or MI-FGSM are; it climbs the sources' loss to its last step.
         sources: models in eval mode, images in [0, 1] -> logits; of several, the mean logits.
         name: in reports, as "real twin".
+
+    Raises:
+        TypeError: `attack` is not one of any objective.
+        ValueError: there is no source, one is in train mode, or `attack` asks for labels alone.
     """
 
     needs_gradient = False  # of the victim
+    objective = ClassificationObjective
 
     def __init__(self, attack: Attack, sources: Sequence[Model], name: str) -> None:
+        require_objective(attack, Unbroken)
+        require_values(attack)
         self.attack, self.source, self.name = attack, MeanLogits(sources), f"transfer from {name}"
         self.norm = attack.norm
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked, common_norm
+from bnn_tasks.robustness.attacks.base import Attack, Attacked, common_norm, common_objective
 from bnn_tasks.robustness.attacks.ledger import Ledger
 from bnn_tasks.robustness.attacks.raising import revalued
 from bnn_tasks.robustness.objective import Objective
@@ -34,6 +34,7 @@ class WorstCase(Attack):
 
     Raises:
         ValueError: there is none, two share a name, or norms differ.
+        TypeError: they are of different tasks.
     """
 
     name = "worst case"
@@ -43,8 +44,9 @@ class WorstCase(Attack):
         if not names or len(set(names)) < len(names):
             raise ValueError(f"Expected `attacks` to be some, each with a name of its own, but got {names}.")
         self.attacks = list(attacks)
-        self.norm = common_norm(attacks)
+        self.norm, self.objective = common_norm(attacks), common_objective(attacks)
         self.needs_gradient = any(attack.needs_gradient for attack in attacks)
+        self.sees_values = any(attack.sees_values for attack in attacks)
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> MembersAttacked:
         """Attack one batch; see `Attack`. The trace is empty."""

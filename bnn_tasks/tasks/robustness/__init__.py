@@ -14,7 +14,7 @@ from bnn_tasks.tasks.robustness.detection_goals import (
     Regression,
     Vanishing,
 )
-from bnn_tasks.tasks.robustness.detection_objectives import DetectionGoal, GoalAttack
+from bnn_tasks.tasks.robustness.detection_objectives import DetectionGoal, GoalAttack, OnDetected
 from bnn_tasks.tasks.robustness.examinations import (
     CorruptedImages,
     Examination,
@@ -56,6 +56,7 @@ __all__ = [
     "GradientCosines",
     "LossSlices",
     "Mislabelling",
+    "OnDetected",
     "PixelAttack",
     "Regression",
     "RobustnessTask",

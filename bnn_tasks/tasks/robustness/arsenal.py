@@ -19,10 +19,11 @@ from bnn_tasks.robustness.attacks import (
     common_norm,
     default_surrogates,
 )
+from bnn_tasks.robustness.attacks.base import require_objective
 from bnn_tasks.robustness.attacks.square import Square
 from bnn_tasks.robustness.dlr import DLRObjective
 from bnn_tasks.robustness.norms import get_norm
-from bnn_tasks.robustness.objective import MarginObjective
+from bnn_tasks.robustness.objective import CrossEntropyObjective, MarginObjective
 from bnn_tasks.tasks.robustness.victims import Victim, run_name
 
 SHARPNESS = (1.0, 3.0, 10.0, 30.0)  # k of tanh(k·x/σ): beyond both ends of where the best one was seen on toy nets
@@ -56,6 +57,7 @@ class Arsenal:
 
     Raises:
         ValueError: an argument is out of range, or an extra attack is of another norm.
+        TypeError: an extra attack is of another task.
     """
 
     def __init__(
@@ -73,6 +75,8 @@ class Arsenal:
         self.extra = list(extra or [])
         self.noise = RandomNoise(norm=norm)
         common_norm([self.noise, *self.extra])
+        for attack in self.extra:
+            require_objective(attack, CrossEntropyObjective)
         self.fgsm = FGSM(norm=norm)
         self.iterated = self.pgd(steps, len(surrogates) + 1)
         self.rescaled = TemperatureScaled(self.pgd(steps), NJS())

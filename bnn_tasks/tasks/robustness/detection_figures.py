@@ -67,11 +67,6 @@ class DetectionCounts:
     missed: int
     made_up: int
 
-    @property
-    def false_positives(self) -> int:
-        """Detections that are wrong: in their class or altogether."""
-        return self.mislabelled + self.made_up
-
 
 def count_detections(
     images: Sequence[ImageDetections], classes: list[str], score_threshold: float = 0.3

@@ -46,7 +46,7 @@ class Regression(DetectionGoal):
 
 
 class Combined(DetectionGoal):
-    """A_cls + A_reg, the training loss; on `detected_objects` in place of the truth it is TOG's untargeted attack."""
+    """A_cls + A_reg, the training loss; with `OnDetected`, in place of the truth, it is TOG's untargeted attack."""
 
     name = "cls+reg"
 
@@ -77,7 +77,7 @@ class ClassWise(DetectionGoal):
         for index in counted:
             ignore = torch.ones_like(target.ignore)
             ignore[index] = False
-            alone = Objects(target.boxes, target.labels, ignore)
+            alone = Objects(target.boxes, target.labels, ignore, target.crowd)
             losses.append(_total(detector.loss(outputs, [alone]), CLASSIFICATION + REGRESSION))
         return (torch.stack(losses) / of_class[labels]).sum()
 
@@ -134,7 +134,8 @@ class Mislabelling(DetectionGoal):
                 f"Expected `offset` to be no multiple of the number of classes, {detector.num_classes}, but got {self.offset}. "
                 "Cure: offset 1 and a detector of at least two classes."
             )
-        wrong = Objects(target.boxes, (target.labels + self.offset) % detector.num_classes, target.ignore)
+        labels = (target.labels + self.offset) % detector.num_classes
+        wrong = Objects(target.boxes, labels, target.ignore, target.crowd)
         return -_total(detector.loss(outputs, [wrong]), CLASSIFICATION + REGRESSION)
 
 

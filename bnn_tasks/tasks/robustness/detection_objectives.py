@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bnn_tasks.models import BoxTarget, Detector, RawOutputs
-from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_objective
 from bnn_tasks.robustness.attacks.raising import revalued
 from bnn_tasks.robustness.objective import Objective
 from bnn_tasks.tasks.robustness.canvas import Canvas, CanvasObjective
@@ -82,6 +82,14 @@ class DetectionObjective(CanvasObjective):
         targets = [self.targets[i] for i in index.tolist()]
         return DetectionObjective(self.detector, targets, self.canvas.select(index), self.goal, self.seed)
 
+    def aimed_at(self, targets: Sequence[BoxTarget]) -> "DetectionObjective":
+        """The same with other objects.
+
+        Args:
+            targets: one an image.
+        """
+        return DetectionObjective(self.detector, targets, self.canvas, self.goal, self.seed)
+
     def raising(self, goal: DetectionGoal) -> "DetectionObjective":
         """The same with another goal.
 
@@ -89,6 +97,22 @@ class DetectionObjective(CanvasObjective):
             goal: what is raised.
         """
         return DetectionObjective(self.detector, self.targets, self.canvas, goal, self.seed)
+
+
+def of_detector(objective: Objective) -> DetectionObjective:
+    """The objective, if it is a detector's.
+
+    Args:
+        objective: of an attack.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(objective, DetectionObjective):
+        raise TypeError(
+            f"Expected a DetectionObjective, but got {type(objective).__name__}. Cure: the task's own attacks."
+        )
+    return objective
 
 
 class GoalAttack(Attack):
@@ -100,12 +124,18 @@ class GoalAttack(Attack):
 
     Attributes:
         name: the goal's and the attack's.
+
+    Raises:
+        TypeError: `attack` is of another task.
     """
 
+    objective = DetectionObjective
+
     def __init__(self, attack: Attack, goal: DetectionGoal) -> None:
+        require_objective(attack, DetectionObjective)
         self.attack, self.goal = attack, goal
         self.name, self.needs_gradient = f"{goal.name} {attack.name}", attack.needs_gradient
-        self.norm = attack.norm
+        self.norm, self.sees_values = attack.norm, attack.sees_values
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. ``losses`` are the given objective's, so that attacks compare.
@@ -113,11 +143,8 @@ class GoalAttack(Attack):
         Raises:
             TypeError: the objective is no detector's.
         """
-        if not isinstance(objective, DetectionObjective):
-            raise TypeError(
-                f"Expected a DetectionObjective, but got {type(objective).__name__}. Cure: the task's own attacks."
-            )
-        return revalued(self.attack(objective.raising(self.goal), images, eps, generator), objective)
+        given = of_detector(objective)
+        return revalued(self.attack(given.raising(self.goal), images, eps, generator), given)
 
 
 @dataclass
@@ -128,11 +155,13 @@ class Objects:
         boxes: (G, 4) float32 xyxy, canvas pixels.
         labels: (G,) int64.
         ignore: (G,) bool.
+        crowd: (G,) bool.
     """
 
     boxes: Tensor
     labels: Tensor
     ignore: Tensor
+    crowd: Tensor
 
 
 @torch.no_grad()
@@ -146,10 +175,49 @@ def detected_objects(detector: Detector, images: Tensor, score_threshold: float 
     """
     found = detector.decode(detector(images), (images.shape[2], images.shape[3]))
     kept = [boxes.scores >= score_threshold for boxes in found]
-    return [
-        Objects(boxes.boxes[keep], boxes.labels[keep], torch.zeros_like(boxes.labels[keep], dtype=torch.bool))
-        for boxes, keep in zip(found, kept)
-    ]
+    objects = []
+    for boxes, keep in zip(found, kept):
+        no = torch.zeros_like(boxes.labels[keep], dtype=torch.bool)
+        objects.append(Objects(boxes.boxes[keep], boxes.labels[keep], no, no))
+    return objects
+
+
+class OnDetected(Attack):
+    """An attack on a detector that knows no truth: it takes for it what the detector finds in the clean images.
+
+    ``OnDetected(GoalAttack(PGD(), Combined()))`` is TOG's untargeted attack.
+
+    Args:
+        attack: that is run.
+        score_threshold: see `detected_objects`.
+
+    Attributes:
+        name: the attack's, and that it is on detections.
+
+    Raises:
+        TypeError: `attack` is of another task.
+        ValueError: `score_threshold` is out of range.
+    """
+
+    objective = DetectionObjective
+
+    def __init__(self, attack: Attack, score_threshold: float = 0.5) -> None:
+        require_objective(attack, DetectionObjective)
+        if not 0 <= score_threshold <= 1:
+            raise ValueError(f"Expected `score_threshold` to be in [0, 1], but got {score_threshold}.")
+        self.attack, self.score_threshold = attack, score_threshold
+        self.name, self.norm = f"{attack.name} on detected", attack.norm
+        self.needs_gradient, self.sees_values = attack.needs_gradient, attack.sees_values
+
+    def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
+        """Attack one batch; see `Attack`. ``losses`` are the given objective's, so that attacks compare.
+
+        Raises:
+            TypeError: the objective is no detector's.
+        """
+        given = of_detector(objective)
+        found = detected_objects(given.detector, given.canvas.paste(images), self.score_threshold)
+        return revalued(self.attack(given.aimed_at(found), images, eps, generator), given)
 
 
 @contextmanager

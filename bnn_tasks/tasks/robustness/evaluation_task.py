@@ -1,14 +1,16 @@
 """What the tasks that only test share: nothing to train, the victim's classes, gradients."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
+from bnn_tasks import __version__
 from bnn_tasks.tasks.base import Task
-
-SMALLEST_EPS = 0.05  # in units of 1/255; less is a radius that was meant for images in [0, 1]
+from bnn_tasks.tasks.robustness.fingerprint import fingerprint
+from bnn_tasks.tasks.robustness.kept_results import KeptResults
 
 
 def _wrong_verb(verb: str) -> ValueError:
@@ -33,6 +35,7 @@ class EvaluationTask(Task):
 
     def __init__(self, classes: list[str]) -> None:
         super().__init__(classes, _no_optimizer)
+        self._kept = KeptResults(None)
 
     def on_test_epoch_start(self) -> None:
         """Refuse several processes, each of which would judge a part of the split.
@@ -43,6 +46,20 @@ class EvaluationTask(Task):
         super().on_test_epoch_start()
         if self.trainer.world_size > 1:
             raise ValueError(f"Expected one process, but got {self.trainer.world_size}. Cure: trainer.devices: 1.")
+
+    def keep_results(self, settings: Any) -> KeptResults:
+        """Where this test keeps its results until it is done: in ``robustness`` below the trainer's ``default_root_dir``.
+
+        Args:
+            settings: everything that they depend on, see `fingerprint`.
+        """
+        folder = Path(self.trainer.default_root_dir) / "robustness"
+        self._kept = KeptResults(folder, fingerprint([__version__, type(self), settings]), self.device)
+        return self._kept
+
+    def on_test_end(self) -> None:
+        """Delete the kept results; callbacks have written their reports by now."""
+        self._kept.forget()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Refuse to train.

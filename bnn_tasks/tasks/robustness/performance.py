@@ -5,19 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import singledispatch
 from typing import Any
 
+import numpy as np
 import torch
 
 from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.classification import ClassificationTask
 from bnn_tasks.tasks.detection import DetectionTask
 from bnn_tasks.tasks.robustness.detection_figures import count_detections, detect, detection_figures
-from bnn_tasks.tasks.robustness.segmentation_figures import (
-    image_miou,
-    score_segmentation,
-    segmentation_figures,
-    worst_pictures,
-)
+from bnn_tasks.tasks.robustness.segmentation_figures import score_segmentation, segmentation_figures, worst_pictures
 from bnn_tasks.tasks.segmentation import SegmentationTask
+from bnn_tasks.tasks.segmentation_metrics import PictureScores
 
 
 @singledispatch
@@ -86,16 +83,40 @@ def _(task: SegmentationTask, pictures: Sequence[Any]) -> dict[str, float]:
 
 
 @singledispatch
-def worst_case(task: Task, attacks: Mapping[str, Sequence[Any]]) -> list[Any] | None:
-    """Of every picture the attack that hurt it most; None where a figure is the set's alone, as AP is.
+def compared(task: Task, pictures: Sequence[Any]) -> list[dict[str, Any]]:
+    """What `worst_case` compares of every picture, in tensors, numbers and text, as a file can keep it.
+
+    Args:
+        task: that was judged.
+        pictures: what `judge` gave.
+    """
+    return []
+
+
+@compared.register
+def _(task: SegmentationTask, pictures: Sequence[Any]) -> list[dict[str, Any]]:
+    def plain(value: Any) -> Any:
+        return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+    return [{name: plain(value) for name, value in vars(picture).items()} for picture in pictures]
+
+
+@singledispatch
+def worst_case(task: Task, attacks: Mapping[str, Sequence[dict[str, Any]]]) -> list[Any] | None:
+    """Of every picture the attack that hurt it most, for `figures`; None where a figure is the set's alone, as AP is.
 
     Args:
         task: that was attacked.
-        attacks: by name, what `judge` gave of the same pictures.
+        attacks: by name, what `compared` gave of the same pictures.
     """
     return None
 
 
 @worst_case.register
-def _(task: SegmentationTask, attacks: Mapping[str, Sequence[Any]]) -> list[Any] | None:
-    return worst_pictures(attacks, len(task.classes), image_miou)[0]
+def _(task: SegmentationTask, attacks: Mapping[str, Sequence[dict[str, Any]]]) -> list[Any] | None:
+    def scores(plain: dict[str, Any]) -> PictureScores:
+        arrays = {name: value.numpy(force=True) for name, value in plain.items() if isinstance(value, torch.Tensor)}
+        return PictureScores(**plain | arrays)
+
+    judged = {name: [scores(picture) for picture in pictures] for name, pictures in attacks.items()}
+    return worst_pictures(judged, len(task.classes))[0]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked, common_norm
+from bnn_tasks.robustness.attacks.base import Attack, Attacked, common_norm, require_objective, require_values
 from bnn_tasks.robustness.attacks.reduced_radius import ReducedRadiusAPGD
 from bnn_tasks.robustness.objective import Objective
 from bnn_tasks.robustness.segmentation_losses import (
@@ -87,9 +87,17 @@ class PixelAttack(Attack):
 
     Attributes:
         name: the loss's and the attack's.
+
+    Raises:
+        TypeError: `attack` is not one of any objective.
+        ValueError: it asks for labels alone, outside the ball too, where no iterate counts.
     """
 
+    objective = SegmentationObjective
+
     def __init__(self, attack: Attack, loss: PixelLoss) -> None:
+        require_objective(attack, _Watched)
+        require_values(attack)
         self.attack, self.loss = attack, loss
         self.name, self.needs_gradient = f"{loss.name} {attack.name}", attack.needs_gradient
         self.norm = attack.norm
@@ -120,11 +128,16 @@ class WorstImages(Attack):
 
     Raises:
         ValueError: there are no attacks, or norms differ.
+        TypeError: an attack is of another task.
     """
+
+    objective = SegmentationObjective
 
     def __init__(self, attacks: Sequence[Attack], name: str = "worst") -> None:
         if not attacks:
             raise ValueError("Expected at least one attack, but got none.")
+        for attack in attacks:
+            require_objective(attack, SegmentationObjective)
         self.attacks, self.name = list(attacks), name
         self.norm = common_norm(attacks)
         self.needs_gradient = any(attack.needs_gradient for attack in attacks)

@@ -1,7 +1,7 @@
 """Figures of a segmenter under attack: of the set, of single pictures, and of the worst attack picture by picture."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -60,16 +60,6 @@ def confusion_of(picture: PictureScores, num_classes: int) -> SegmentationConfus
     return total_confusion([picture], num_classes)
 
 
-def image_pixel_accuracy(picture: PictureScores, num_classes: int) -> float:
-    """Share of the picture's judged pixels that are right; NaN where it is void all over.
-
-    Args:
-        picture: its scores.
-        num_classes: K.
-    """
-    return confusion_of(picture, num_classes).pixel_accuracy
-
-
 def image_miou(picture: PictureScores, num_classes: int) -> float:
     """Mean IoU over the classes that the picture's truth or prediction has; NaN where it is void all over.
 
@@ -100,19 +90,15 @@ def segmentation_figures(pictures: Sequence[PictureScores], num_classes: int) ->
 
 
 def worst_pictures(
-    attacks: Mapping[str, Sequence[PictureScores]],
-    num_classes: int,
-    figure: Callable[[PictureScores, int], float] = image_pixel_accuracy,
+    attacks: Mapping[str, Sequence[PictureScores]], num_classes: int
 ) -> tuple[list[PictureScores], list[str]]:
-    """Of every picture the attack that hurt it most, and its name; of equal ones the first.
+    """Of every picture the attack that left it the lowest `image_miou`, and its name; of equal ones the first.
 
-    `segmentation_figures` of the pictures is the worst case: by pixel accuracy SEA's (Croce et al., 2023); by `image_miou`
-    its ``image_miou`` is the mean over pictures of the lowest mIoU.
+    `segmentation_figures` of the pictures is the worst case: its ``image_miou`` is the mean over pictures of the lowest mIoU.
 
     Args:
         attacks: by name, the same pictures in the same order.
         num_classes: K.
-        figure: (picture, K) -> what is least in the worst case.
 
     Raises:
         ValueError: there are no attacks, or they do not have the same pictures.
@@ -125,7 +111,7 @@ def worst_pictures(
         )
     worst, by = [], []
     for candidates in zip(*attacks.values()):
-        values = [figure(picture, num_classes) for picture in candidates]
+        values = [image_miou(picture, num_classes) for picture in candidates]
         best = min(range(len(values)), key=lambda i: (math.isnan(values[i]), values[i]))
         worst.append(candidates[best])
         by.append(list(attacks)[best])

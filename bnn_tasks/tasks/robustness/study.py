@@ -16,10 +16,11 @@ from bnn_tasks.robustness.objective import CrossEntropyObjective
 from bnn_tasks.robustness.verdict import judge
 from bnn_tasks.tasks.robustness.arsenal import Arsenal
 from bnn_tasks.tasks.robustness.chunks import Chunks
-from bnn_tasks.tasks.robustness.evaluation_task import SMALLEST_EPS
 from bnn_tasks.tasks.robustness.evidence import facts_of
 from bnn_tasks.tasks.robustness.examinations import Examination
 from bnn_tasks.tasks.robustness.findings import Accuracy, Examined, Example, Findings, Row, accuracy
+from bnn_tasks.tasks.robustness.kept_results import KeptResults
+from bnn_tasks.tasks.robustness.radii import check_reach, radii, radius
 from bnn_tasks.tasks.robustness.rising import rising
 from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
@@ -40,13 +41,13 @@ class ClassifierStudy:
 
     Args:
         arsenal: the attacks, with their budget.
-        eps: of the table, > 0, in units of 1/255, whatever the norm. A binary net can look robust at small ε and be at 0 where
-            a real one is too, so one large ε says nothing.
-        ladder: ε of the curve, rising, in the same units; those longer than any perturbation are left out. Where none reaches
-            the ε from which every image can be made grey, which `judge` asks for, it is added: 127.5 for L∞, 127.5·√(C·H·W)
-            for L2.
-        sweep: ε of the heat map.
-        step_counts: PGD's numbers of steps for the convergence curve, rising.
+        eps: of the table, in units of 1/255, whatever the norm, 0.05 at least. A binary net can look robust at small ε and be
+            at 0 where a real one is too, so one large ε says nothing.
+        ladder: ε of the curve, rising, in the same units, 0 allowed; for L2, those longer than any perturbation are left out.
+            Where none reaches the ε from which every image can be made grey, which `judge` asks for, it is added: 127.5 for
+            L∞, 127.5·√(C·H·W) for L2.
+        sweep: ε of the heat map, rising, as `eps`.
+        step_counts: PGD's numbers of steps for the convergence curve, >= 1, rising.
         chunk: images at a time, >= 1; halved where memory runs out.
         seed: of everything random.
         examinations: further questions.
@@ -66,22 +67,27 @@ class ClassifierStudy:
         seed: int = 0,
         examinations: list[Examination] | None = None,
     ) -> None:
-        for name, values in {"eps": [eps], "ladder": ladder, "sweep": sweep}.items():
-            if wrong := [step for step in values if step != 0 and not step >= SMALLEST_EPS]:
-                raise ValueError(
-                    f"Expected `{name}` in units of 1/255, {SMALLEST_EPS} at least, but got {wrong[0]}. Cure: 8 for 8/255."
-                )
-        if not eps > 0:
-            raise ValueError(f"Expected `eps` to be > 0, but got {eps}.")
         self.arsenal = Arsenal() if arsenal is None else arsenal
-        self.eps = eps / 255
-        self.ladder = [step / 255 for step in rising("ladder", ladder)]
-        self.sweep = [step / 255 for step in rising("sweep", sweep)]
-        self.step_counts = [int(count) for count in rising("step_counts", step_counts)]
+        norm = self.arsenal.norm
+        self.eps = radius("eps", eps, norm)
+        self.ladder = [radius("ladder", step, norm) if step else 0.0 for step in rising("ladder", ladder)]
+        self.sweep = radii("sweep", sweep, norm)
+        self.step_counts = [int(count) for count in rising("step_counts", step_counts, 1)]
         self.chunks, self.seed = Chunks(chunk), seed
         self.examinations = list(examinations or [])
 
-    def run(self, victim: Victim, others: Sequence[Victim], images: Tensor, labels: Tensor) -> Findings:
+    def settings(self) -> list[Any]:
+        """Everything but nets and images that the attacks' results depend on."""
+        return [self.arsenal, self.eps, self.ladder, self.sweep, self.step_counts, self.chunks.size, self.seed]
+
+    def run(
+        self,
+        victim: Victim,
+        others: Sequence[Victim],
+        images: Tensor,
+        labels: Tensor,
+        kept: KeptResults | None = None,
+    ) -> Findings:
         """Study one victim.
 
         Args:
@@ -89,11 +95,15 @@ class ClassifierStudy:
             others: whose adversarial images are tried on it, the real twin first.
             images: (n, C, H, W) in [0, 1].
             labels: (n,) int64.
+            kept: what attacks found in a test of the same settings, images and nets that was cut short; None keeps nothing.
 
         Raises:
-            ValueError: images outside [0, 1], or no image is right without an attack.
+            ValueError: images outside [0, 1], an ε that is longer than any perturbation of them, or no image is right without
+                an attack.
         """
-        subject = Subject(victim, images, labels, self.chunks, self.seed)
+        subject = Subject(victim, images, labels, self.chunks, self.seed, kept)
+        check_reach("eps", [self.eps], self.arsenal.norm, images)
+        check_reach("sweep", self.sweep, self.arsenal.norm, images)
         for one in self.examinations:
             one.check(subject)
         swept = self._swept(subject)

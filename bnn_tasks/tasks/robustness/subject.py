@@ -2,16 +2,18 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bnn_tasks.binary import BinaryConv2d, BinaryLinear
-from bnn_tasks.robustness.attacks import Attack, Attacked
+from bnn_tasks.robustness.attacks import Attack, Attacked, MembersAttacked
 from bnn_tasks.robustness.norms import check_images
-from bnn_tasks.robustness.objective import CrossEntropyObjective
+from bnn_tasks.robustness.objective import CrossEntropyObjective, Objective
 from bnn_tasks.tasks.robustness.chunks import Chunks
 from bnn_tasks.tasks.robustness.findings import Accuracy, accuracy
+from bnn_tasks.tasks.robustness.kept_results import KeptResults
 from bnn_tasks.tasks.robustness.victims import Victim
 
 _log = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ class Subject:
         labels: (n,) int64.
         chunks: images at a time.
         seed: of everything random.
+        kept: what attacks found in a test that was cut short; None keeps nothing.
 
     Attributes:
         labels: (n,) int64.
@@ -41,8 +44,17 @@ class Subject:
         ValueError: images outside [0, 1], or none is right without an attack.
     """
 
-    def __init__(self, victim: Victim, images: Tensor, labels: Tensor, chunks: Chunks, seed: int) -> None:
+    def __init__(
+        self,
+        victim: Victim,
+        images: Tensor,
+        labels: Tensor,
+        chunks: Chunks,
+        seed: int,
+        kept: KeptResults | None = None,
+    ) -> None:
         check_images(images)
+        self._kept = KeptResults(None) if kept is None else kept
         self.victim, self.images, self.labels, self.chunks, self.seed = victim, images, labels, chunks, seed
         self.logits = chunks.outputs(victim, images).float()
         self.right = self.logits.argmax(1) == labels
@@ -73,8 +85,7 @@ class Subject:
             attack: any.
             eps: radius.
         """
-        found = self.chunks.attack(attack, self.objective, self.x, eps, self.seed)
-        return self._logged(attack, eps, found)
+        return self._attacked(attack, self.objective, self.x, eps)
 
     def attack_some(self, attack: Attack, eps: float, index: Tensor) -> Attacked:
         """Attack some of ``x``.
@@ -84,13 +95,21 @@ class Subject:
             eps: radius.
             index: (b,) int64, places in ``x``, b >= 1.
         """
-        found = self.chunks.attack(attack, self.objective.select(index), self.x[index], eps, self.seed)
-        return self._logged(attack, eps, found)
+        return self._attacked(attack, self.objective.select(index), self.x[index], eps)
 
-    def _logged(self, attack: Attack, eps: float, found: Attacked) -> Attacked:
-        """A study takes its time: say how far it is."""
-        lost, tried = int(found.broken.sum()), len(found.broken)
-        _log.info("%s at ε = %g/255: %d of %d lost", attack.name, 255 * eps, lost, tried)
+    def _attacked(self, attack: Attack, objective: Objective, images: Tensor, eps: float) -> Attacked:
+        """Kept, since a study takes its time; the log says how far it is."""
+        name = f"{attack.name} at ε = {255 * eps:g}/255"
+
+        def make() -> dict[str, Any]:
+            found = self.chunks.attack(attack, objective, images, eps, self.seed)
+            return {"found": vars(found), "chunk": self.chunks.size}
+
+        result = self._kept.get(name, make)
+        self.chunks.size = result["chunk"]  # where memory ran out: what later attacks draw depends on it
+        kind = MembersAttacked if "members" in result["found"] else Attacked
+        found = kind(**result["found"])
+        _log.info("%s: %d of %d lost", name, int(found.broken.sum()), len(found.broken))
         return found
 
     def accuracy(self, broken: Tensor) -> Accuracy:

@@ -17,7 +17,8 @@ class RobustnessTask(EvaluationTask):
     """Attack a classifier and say whether the accuracy that is left can be believed.
 
     Logs ``test/clean``, ``test/worst`` (worst case at the study's ε) and ``test/accuracy/ATTACK``; the callback
-    `RobustnessReport` writes everything. The trainer needs ``inference_mode: false``: attacks differentiate.
+    `RobustnessReport` writes everything. The trainer needs ``inference_mode: false``: attacks differentiate. A test that was
+    cut short goes on from the attacks that it had finished, where settings, images and nets are the same (`KeptResults`).
 
     Args:
         victim: what is attacked.
@@ -90,7 +91,8 @@ class RobustnessTask(EvaluationTask):
         images, labels = (torch.cat(parts) for parts in zip(*self._seen))
         self._seen = []
         with self.full_precision():
-            self.findings = self.study.run(self.victim, self.others, images.float(), labels)
+            kept = self.keep_results([self.study.settings(), self.victim, self.others, images, labels])
+            self.findings = self.study.run(self.victim, self.others, images.float(), labels, kept)
         values = {"clean": self.findings.clean.value, "worst": self.findings.worst.value}
         values |= {f"accuracy/{row.attack}": row.accuracy.value for row in self.findings.rows}
         self.log_dict({f"test/{name}": value for name, value in values.items()})

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from bnn_tasks.tasks.checkpoint import load_task
+from bnn_tasks.tasks.classification import ClassificationTask
 from bnn_tasks.tasks.robustness.artifact import ArtifactModel
 
 
@@ -47,6 +48,7 @@ class CheckpointVictim(Victim):
 
     Raises:
         ValueError: the file is no such checkpoint.
+        TypeError: it is no classifier's.
     """
 
     differentiable = True
@@ -54,6 +56,11 @@ class CheckpointVictim(Victim):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         task = load_task(path)
+        if not isinstance(task, ClassificationTask):
+            raise TypeError(
+                f"Expected {self.path!r} to be a classifier's, but it is a {type(task).__name__}'s. Cure: AttackTask attacks "
+                "detectors and segmenters."
+            )
         self.classes = list(task.classes)
         net: nn.Module = task.model.eval().float()
         self.module = net.requires_grad_(False)

@@ -8,10 +8,9 @@ import torch
 
 from bnn_tasks.robustness.diagnostics import gradient_cosine
 from bnn_tasks.robustness.objective import CrossEntropyObjective
-from bnn_tasks.tasks.robustness.evaluation_task import SMALLEST_EPS
 from bnn_tasks.tasks.robustness.examinations.base import Examination
 from bnn_tasks.tasks.robustness.findings import Examined
-from bnn_tasks.tasks.robustness.rising import rising
+from bnn_tasks.tasks.robustness.radii import radii as checked_radii
 from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
 
@@ -43,14 +42,14 @@ class GradientCosines(Examination):
     attacks say more there than more steps.
 
     Args:
-        radii: rising, in units of 1/255, 0.05 at least.
+        radii: rising, in units of 1/255, 0.05 to 255.
 
     Raises:
         ValueError: `radii` are out of range.
     """
 
     def __init__(self, radii: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)) -> None:
-        self.radii = [radius / 255 for radius in rising("radii", radii, SMALLEST_EPS, " in units of 1/255")]
+        self.radii = checked_radii("radii", radii)
 
     def run(self, subject: Subject, others: Sequence[Victim]) -> Cosines | None:
         """See `Examination`; None where the victim has no gradient."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from bnn_tasks.robustness.diagnostics.slices import loss_plane
 from bnn_tasks.tasks.robustness.examinations.base import Examination
 from bnn_tasks.tasks.robustness.findings import Examined
+from bnn_tasks.tasks.robustness.radii import radius as checked_radius
 from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
 
@@ -36,7 +37,7 @@ class LossSlices(Examination):
     """Smooth where gradients can be trusted, flat or a stair where they cannot.
 
     Args:
-        radius: > 0, in units of 1/255.
+        radius: in units of 1/255, 0.05 to 255.
         points: along each axis, odd, >= 3.
         images: the first of those that are right without an attack, >= 1.
 
@@ -45,13 +46,11 @@ class LossSlices(Examination):
     """
 
     def __init__(self, radius: float = 8.0, points: int = 21, images: int = 4) -> None:
-        if not radius > 0:
-            raise ValueError(f"Expected `radius` to be > 0, but got {radius}.")
         if points < 3 or points % 2 == 0:
             raise ValueError(f"Expected `points` to be odd and >= 3, but got {points}.")
         if images < 1:
             raise ValueError(f"Expected `images` to be >= 1, but got {images}.")
-        self.radius, self.points, self.images = radius / 255, points, images
+        self.radius, self.points, self.images = checked_radius("radius", radius), points, images
 
     def run(self, subject: Subject, others: Sequence[Victim]) -> Slices | None:
         """See `Examination`; None where the victim has no gradient."""

@@ -9,6 +9,7 @@ from bnn_tasks.robustness.attacks.unbroken import Unbroken
 from bnn_tasks.robustness.objective import CrossEntropyObjective
 from bnn_tasks.tasks.robustness.examinations.base import Examination
 from bnn_tasks.tasks.robustness.findings import Examined
+from bnn_tasks.tasks.robustness.radii import check_reach, radius
 from bnn_tasks.tasks.robustness.subject import Subject
 from bnn_tasks.tasks.robustness.victims import Victim
 
@@ -41,7 +42,7 @@ class TransferMatrix(Examination):
     """MI-FGSM to its last step on the victim and on each other net; all of them asked about all the images.
 
     Args:
-        eps: > 0, in units of 1/255.
+        eps: in units of 1/255, 0.05 at least, for L∞ 255 at most.
         steps: of MI-FGSM, >= 1.
         norm: "linf" or "l2".
 
@@ -50,9 +51,11 @@ class TransferMatrix(Examination):
     """
 
     def __init__(self, eps: float = 8.0, steps: int = 20, norm: str = "linf") -> None:
-        if not eps > 0:
-            raise ValueError(f"Expected `eps` to be > 0, but got {eps}.")
-        self.eps, self.attack = eps / 255, MIFGSM(steps, norm=norm)
+        self.eps, self.attack = radius("eps", eps, norm), MIFGSM(steps, norm=norm)
+
+    def check(self, subject: Subject) -> None:
+        """Refuse an ε that is longer than any perturbation."""
+        check_reach("eps", [self.eps], self.attack.norm.name, subject.images)
 
     def run(self, subject: Subject, others: Sequence[Victim]) -> TransferTable | None:
         """See `Examination`; None without other nets, or where no net has gradients."""
