@@ -62,6 +62,7 @@ class Target:
     boxes: Tensor
     labels: Tensor
     ignore: Tensor
+    crowd: Tensor
 
 
 def stack(kind: str, depth: int, channels: int, size: int, batch: int) -> tuple[nn.Module, Loss]:
@@ -85,7 +86,8 @@ def detection(net: Detector, batch: int, size: tuple[int, int]) -> tuple[nn.Modu
     images = torch.rand(batch, 3, *size)
     corners = torch.rand(10, 2) * (torch.tensor(size[::-1]) - 60)
     boxes = torch.cat([corners, corners + 20 + 40 * torch.rand(10, 2)], dim=1)
-    targets = [Target(boxes, torch.arange(10) % 3, torch.zeros(10, dtype=torch.bool)) for _ in range(batch)]
+    none = torch.zeros(10, dtype=torch.bool)
+    targets = [Target(boxes, torch.arange(10) % 3, none, none) for _ in range(batch)]
     return net, lambda: torch.stack(list(net.loss(net(images), targets).values())).sum()
 
 

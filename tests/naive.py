@@ -84,6 +84,13 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> float:
     return float(shared / union) if union > 0 else 0.0
 
 
+def box_share(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of the area of `a`, an xyxy box, that lies in `b`."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return float(max(width, 0.0) * max(height, 0.0) / ((a[2] - a[0]) * (a[3] - a[1])))
+
+
 def evaluate_terms(terms, x: np.ndarray) -> np.ndarray:
     """The output of a layer in canonical form, tap by tap: x (N, C, H, W), or (N, C) of a linear layer."""
     image = x if x.ndim == 4 else x[:, :, None, None]

@@ -17,6 +17,7 @@ from bnn_tasks.data.detection.batch import DetectionTarget
 from bnn_tasks.export.regions import runtime_regions
 from bnn_tasks.export.trace import GraphWriter
 from bnn_tasks.export.verify import forced, verify
+from bnn_tasks.metrics.boxes import overlaps
 from bnn_tasks.models import Boxes, Detector, FasterRCNN
 from bnn_tasks.runtime import Detections, Session, read_image
 from bnn_tasks.runtime.draw import contact_sheet, draw_boxes
@@ -73,11 +74,8 @@ class DetectionComparison:
 
 def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """IoU of one box with many; 1 for the same box, also where clipping to the picture has left it no area."""
-    inner = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    inter = inner.clip(min=0).prod(axis=1)
-    union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - inter
     same = (np.abs(boxes - box) <= 1e-3).all(axis=1)
-    return np.where(same, 1.0, inter / np.maximum(union, 1e-9))
+    return np.where(same, 1.0, overlaps(box[None].astype(np.float64), boxes.astype(np.float64))[0])
 
 
 def unmatched(reference: Detections, found: Detections) -> list[int]:

@@ -1,6 +1,6 @@
 """Batches of one shape, shared among the processes of a distributed run."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import torch
@@ -9,7 +9,11 @@ from torch.utils.data.distributed import DistributedSampler
 
 
 class BucketBatchSampler(BatchSampler):
-    """Groups the sampler's indices by bucket; with one bucket it is torch's ``BatchSampler``.
+    """Groups the sampler's indices by bucket; with one bucket it is torch's ``BatchSampler``, but for what is left over alone.
+
+    One image left over in its bucket joins the batch before it, which then has one more than ``batch_size``: a BatchNorm
+    learns nothing from one image whose coarsest map is one position. Where its bucket has no other, or batches are of one
+    image by wish, it stays alone.
 
     In a distributed run, where Lightning puts a ``DistributedSampler`` in the sampler's place, every process groups the whole
     epoch in the same order and takes every world-size-th batch. Each image is in exactly one batch of one process, none is
@@ -19,8 +23,8 @@ class BucketBatchSampler(BatchSampler):
     The first three arguments are torch's, since Lightning rebuilds batch samplers with them.
 
     Args:
-        sampler: gives the indices, in the order of the epoch; of a ``DistributedSampler`` only world size, rank, seed, epoch
-            and whether to shuffle are used.
+        sampler: gives every index once, in the order of the epoch; of a ``DistributedSampler`` only world size, rank, seed,
+            epoch and whether to shuffle are used.
         batch_size: at least 1.
         drop_last: drop the batches that the epoch's end leaves unfilled, one a bucket, and those left over by the world size.
         buckets: the bucket of each index.
@@ -38,6 +42,7 @@ class BucketBatchSampler(BatchSampler):
     ) -> None:
         super().__init__(sampler, batch_size, drop_last)
         self.buckets = buckets
+        self._joins = batch_size > 1 and not drop_last
         world = sampler.num_replicas if isinstance(sampler, DistributedSampler) else 1
         batches = self._count()
         if drop_last:
@@ -68,20 +73,22 @@ class BucketBatchSampler(BatchSampler):
 
     def _batches(self, indices: Iterable[int]) -> Iterator[list[int]]:
         waiting: defaultdict[Hashable, list[int]] = defaultdict(list)
+        left = Counter(self.buckets)
         for index in indices:
-            batch = waiting[self.buckets[index]]
-            batch.append(index)
-            if len(batch) == self.batch_size:
-                yield waiting.pop(self.buckets[index])
+            bucket = self.buckets[index]
+            waiting[bucket].append(index)
+            left[bucket] -= 1
+            if len(waiting[bucket]) >= self.batch_size and not (self._joins and left[bucket] == 1):
+                yield waiting.pop(bucket)
         if not self.drop_last:
             yield from waiting.values()
 
     def _count(self) -> int:
-        counts: defaultdict[Hashable, int] = defaultdict(int)
-        for bucket in self.buckets:
-            counts[bucket] += 1
-        spare = 0 if self.drop_last else self.batch_size - 1
-        return sum((count + spare) // self.batch_size for count in counts.values())
+        counts = Counter(self.buckets).values()
+        if self.drop_last:
+            return sum(count // self.batch_size for count in counts)
+        spare = self.batch_size - 1 - self._joins
+        return sum(max((count + spare) // self.batch_size, 1) for count in counts)
 
 
 def _whole_epoch(sampler: DistributedSampler[int], count: int) -> list[int]:

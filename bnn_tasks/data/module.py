@@ -76,3 +76,19 @@ def check_split(split: str) -> None:
     """
     if split not in SPLITS:
         raise ValueError(f"Expected `split` to be one of {SPLITS}, but got {split!r}")
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise unless a value is in a range.
+
+    Args:
+        name: of the argument.
+        value: of the argument.
+        low: least value.
+        high: largest value.
+
+    Raises:
+        ValueError: it is not, or it is NaN.
+    """
+    if not low <= value <= high:
+        raise ValueError(f"Expected `{name}` to be in [{low}, {high}], but got {value}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
 
 from bnn_tasks.data.buckets import BucketBatchSampler
@@ -41,7 +42,7 @@ class RecordedData(ImageData, Generic[RecordT]):
         sizes: (height, width) of the net's inputs, each side 1..8192; with several, each picture goes to the one of
             the nearest aspect ratio, and a batch has one size.
         rule: ``"letterbox"`` or ``"stretch"``, see ``Resize``.
-        batch_size: pictures in a batch, at least 1; an epoch's last batches may be smaller, none is dropped.
+        batch_size: pictures in a batch, at least 1; an epoch's last batches may be smaller, or have one more, none is dropped.
         num_workers: processes that read pictures; 0 reads in the main process.
         channels: of the images in a batch: 3 is RGB; 1 is the luma.
         cache: decode train and val once and keep them in memory; test is read from files unless it is val.
@@ -143,14 +144,18 @@ class RecordedData(ImageData, Generic[RecordT]):
 
     def _evaluation_loader(self, split: str, read: Reader) -> DataLoader[Any]:
         dataset = self._dataset(split, False, read)
-        return self._loader(dataset, SequentialSampler(dataset))
+        # A generator of its own: a loader draws a seed for its workers, which would change the training that follows.
+        return self._loader(dataset, SequentialSampler(dataset), torch.Generator())
 
-    def _loader(self, dataset: CanvasDataset, sampler: Sampler[int]) -> DataLoader[Any]:
+    def _loader(
+        self, dataset: CanvasDataset, sampler: Sampler[int], generator: torch.Generator | None = None
+    ) -> DataLoader[Any]:
         return DataLoader(
             dataset,  # type: ignore[arg-type]  # which asks for torch's Dataset by name, but uses these methods
             batch_sampler=BucketBatchSampler(sampler, self.batch_size, False, dataset.sizes),
             num_workers=self.num_workers,
             collate_fn=self._collate,
+            generator=generator,
             persistent_workers=self.num_workers > 0,
         )
 

@@ -1,19 +1,21 @@
 """Images without labels: any folders of pictures, for what learns without annotations."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import DataLoader
 
-from bnn_tasks.data.buckets import BucketBatchSampler
 from bnn_tasks.data.detection.batch import collate
 from bnn_tasks.data.detection.dataset import DetectionDataset, Record
 from bnn_tasks.data.detection.view import DetectionAugment
-from bnn_tasks.data.findings import DataError
-from bnn_tasks.data.module import STAGES, ImageData, check_split
+from bnn_tasks.data.findings import DataError, Findings
+from bnn_tasks.data.module import STAGES, check_split
+from bnn_tasks.data.recorded import Reader, RecordedData
+from bnn_tasks.data.recorded_check import check_cache
 from bnn_tasks.data.report import DataReport, format_counts
 from bnn_tasks.data.voc_files import IMAGE_SUFFIXES
 from bnn_tasks.runtime.images import ImageError, image_files, image_size, read_image
@@ -34,7 +36,7 @@ class UnlabelledReport(DataReport):
         return format_counts(list(self.images), [("images", list(self.images.values()))])
 
 
-class UnlabelledImageData(ImageData):
+class UnlabelledImageData(RecordedData[Record]):
     """Every picture below some folders. Its batches are those of a detection set whose images have no objects.
 
     Val is an even share of the pictures sorted by path, always the same ones; test is val. Shuffling and augmentation draw
@@ -45,17 +47,22 @@ class UnlabelledImageData(ImageData):
         sizes: (height, width) of the net's inputs, each side 1..8192; with several, each image goes to the one of
             the nearest aspect ratio, and a batch has one size.
         rule: ``"letterbox"`` or ``"stretch"``, see ``Resize``.
-        batch_size: images in a batch, at least 1; an epoch's last batches may be smaller, none is dropped.
+        batch_size: images in a batch, at least 1; an epoch's last batches may be smaller, or have one more, none is dropped.
         num_workers: processes that read images; 0 reads in the main process.
         val_share: of the pictures, which are val, rounded, but at least one and never all; 0 trains on all, without
             validation; 0 <= val_share < 1.
         train_augment: varies the training images; None shows them as they are.
         folders: below ``root``, with all that is below them; the default is ``root`` itself. Others may hold what is no
             picture of the world, masks for instance.
+        channels: of the images in a batch: 3 is RGB; 1 is the luma.
+        cache: decode train and val once and keep them in memory, see ``ImageCache``.
+        cache_limit: GiB that the decoded images may take, > 0; needing more is an error.
 
     Raises:
         ValueError: a value out of its range.
     """
+
+    _collate = staticmethod(collate)
 
     def __init__(
         self,
@@ -67,8 +74,11 @@ class UnlabelledImageData(ImageData):
         val_share: float = 0.05,
         train_augment: DetectionAugment | None = None,
         folders: Sequence[str] = (".",),
+        channels: int = 3,
+        cache: bool = False,
+        cache_limit: float = 4.0,
     ) -> None:
-        super().__init__(root, sizes, rule, batch_size, num_workers)
+        super().__init__(root, sizes, rule, batch_size, num_workers, channels, cache, cache_limit)
         if not 0 <= val_share < 1:
             raise ValueError(f"Expected `val_share` to be in [0, 1), but got {val_share}")
         if not folders:
@@ -76,7 +86,6 @@ class UnlabelledImageData(ImageData):
         self.val_share = val_share
         self.train_augment = train_augment
         self.folders = list(folders)
-        self._records: dict[str, list[Record]] = {}
 
     @property
     def class_names(self) -> list[str]:
@@ -105,18 +114,17 @@ class UnlabelledImageData(ImageData):
             )
         return chosen
 
-    def records(self, split: str) -> list[Record]:
-        """Return a split's images, listed once.
+    def read(self, split: str, findings: Findings) -> list[Record]:
+        """List a split and read its images' headers.
 
         Args:
             split: ``"train"``, ``"val"`` or ``"test"``.
+            findings: takes nothing: what cannot be read is met where it is decoded.
 
         Raises:
             DataError: a folder does not exist, or the split has no picture.
         """
-        if split not in self._records:
-            self._records[split] = [self._record(i, path) for i, path in enumerate(self.paths(split), 1)]
-        return self._records[split]
+        return [self._record(i, path) for i, path in enumerate(self.paths(split), 1)]
 
     def _record(self, image_id: int, path: Path) -> Record:
         try:
@@ -135,6 +143,7 @@ class UnlabelledImageData(ImageData):
             crowd=none,
             area=np.zeros(0),
             ignore=none,
+            name=Path(os.path.relpath(path, self.root)).as_posix(),
         )
 
     @property
@@ -153,52 +162,32 @@ class UnlabelledImageData(ImageData):
         for split in self._stages[stage]:
             self.records(split)
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Return shuffled, augmented training batches; damaged images are replaced and named in the batch."""
-        dataset = DetectionDataset(self.records("train"), self.resize, self.train_augment, replace_damaged=True)
-        return self._loader(dataset, RandomSampler(dataset))
+    def _dataset(self, split: str, training: bool, read: Reader) -> DetectionDataset:
+        augment = self.train_augment if training else None
+        return DetectionDataset(self.records(split), self.resize, augment, training, self.channels, read)
 
-    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:  # type: ignore[override]  # Lightning takes both
         """Return every validation image once, in order within a bucket; an empty list where ``val_share`` is 0."""
-        return self._eval_loader() if self.val_share else []
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Return what validation sees."""
-        return self._eval_loader()
-
-    def predict_dataloader(self) -> DataLoader[Any]:
-        """Return what validation sees."""
-        return self._eval_loader()
-
-    def _eval_loader(self) -> DataLoader[Any]:
-        dataset = DetectionDataset(self.records("val"), self.resize)
-        return self._loader(dataset, SequentialSampler(dataset))
-
-    def _loader(self, dataset: DetectionDataset, sampler: Sampler[int]) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            batch_sampler=BucketBatchSampler(sampler, self.batch_size, False, dataset.sizes),
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            persistent_workers=self.num_workers > 0,
-        )
+        return super().val_dataloader() if self.val_share else []
 
     def check(self) -> UnlabelledReport:
         """Read every image of both splits and list every one that cannot be read; nothing stops it."""
         report = UnlabelledReport(self.class_names)
+        records: dict[str, list[Record]] = {}
         for split in self._stages["fit"]:
             try:
-                paths = self.paths(split)
+                records[split] = self.records(split)
             except DataError as error:
                 report.errors.append(str(error))
                 continue
-            report.images[split] = len(paths)
-            for path in paths:
+            report.images[split] = len(records[split])
+            for record in records[split]:
                 try:
-                    height, width = read_image(path).shape[:2]
+                    height, width = read_image(record.path).shape[:2]
                     report.image_sizes[height, width] += 1
                 except ImageError as error:
                     report.errors.append(str(error))
+        check_cache(self, records, 3, report)  # RGB
         return report
 
 

@@ -137,3 +137,21 @@ def match(iou: Tensor, foreground: float, background: float) -> Tensor:
     kept = ((iou == of_object) & (of_object > 0)).any(dim=0)
     assigned[kept] = best[kept]
     return assigned
+
+
+def in_crowd(boxes: Tensor, crowds: Tensor, share: float) -> Tensor:
+    """Which boxes have at least a share of their own area in a crowd, as COCO judges detections there.
+
+    A crowd's box is around many objects, so that the box of one of them has a small IoU with it.
+
+    Args:
+        boxes: (M, 4) xyxy.
+        crowds: (C, 4) xyxy, C >= 0.
+        share: in [0, 1].
+
+    Returns:
+        (M,) bool.
+    """
+    low, high = torch.maximum(boxes[:, None, :2], crowds[:, :2]), torch.minimum(boxes[:, None, 2:], crowds[:, 2:])
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1, keepdim=True)
+    return ((high - low).clamp(min=0).prod(dim=2) >= share * area).any(dim=1)

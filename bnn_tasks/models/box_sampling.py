@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from bnn_tasks.models.anchors import in_crowd
 from bnn_tasks.models.detector import BoxTarget
 from bnn_tasks.models.rpn import sample
 
@@ -32,8 +33,8 @@ class RegionSampler:
     """Draws a fixed number of regions an image from the proposals and the objects themselves.
 
     A region is positive from IoU `foreground` with its best object on, background below. One whose best object is to be
-    ignored is neither, as is one without area. Where an image has fewer, those drawn are repeated, uncounted, so that shapes
-    depend on no value.
+    ignored is neither, as is one without area, and one below that has a share of at least `foreground` of its area in a crowd.
+    Where an image has fewer, those drawn are repeated, uncounted, so that shapes depend on no value.
 
     Args:
         count: S >= 1, regions an image; the papers have 64 to 512.
@@ -72,7 +73,7 @@ class RegionSampler:
         if len(target.boxes):
             overlap, best = box_iou(target.boxes, boxes).max(dim=0)
             positive = usable & (overlap >= self.foreground)
-            negative = usable & ~positive
+            negative = usable & ~positive & ~in_crowd(boxes, target.boxes[target.crowd], self.foreground)
             positive = positive & ~target.ignore[best]
         else:
             negative = usable

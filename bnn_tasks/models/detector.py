@@ -24,11 +24,13 @@ class BoxTarget(Protocol):
         boxes: (G, 4) float32, xyxy in pixels of the network's input.
         labels: (G,) int64 in [0, num_classes).
         ignore: (G,) bool; such an object is neither found nor missed: VOC's difficult ones, COCO's crowds.
+        crowd: (G,) bool; those of them that stand for many objects, none of which is background either.
     """
 
     boxes: Tensor
     labels: Tensor
     ignore: Tensor
+    crowd: Tensor
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
 
 from bnn_tasks.backbones import Backbone
-from bnn_tasks.models.anchors import BACKGROUND, BETWEEN, DELTA_CLIP, Anchors, decode, match
+from bnn_tasks.models.anchors import BACKGROUND, DELTA_CLIP, Anchors, decode, in_crowd, match
 from bnn_tasks.models.anchors import rows as level_rows
 from bnn_tasks.models.detector import (
     Boxes,
@@ -110,7 +110,8 @@ class RetinaNet(Detector):
     def loss(self, outputs: RawOutputs, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
         """Focal loss of all anchors and GIoU loss of those assigned to objects, both per assigned anchor.
 
-        Anchors whose best object is to be ignored count for neither.
+        Anchors whose best object is to be ignored count for neither, nor do those that would be background, but have a share
+        of at least ``background`` of their area in a crowd.
         """
         anchors = torch.cat(self.anchors(outputs["cls_logits"]))
         logits, deltas = self.rows(outputs)
@@ -121,7 +122,8 @@ class RetinaNet(Detector):
             if len(target.boxes) == 0:
                 continue
             assigned = match(box_iou(target.boxes, anchors), self.foreground, self.background)
-            counted[index] = assigned != BETWEEN
+            crowded = in_crowd(anchors, target.boxes[target.crowd], self.background)
+            counted[index] = (assigned > BACKGROUND) | (assigned == BACKGROUND) & ~crowded
             found = torch.nonzero(assigned > BACKGROUND).flatten()
             ignored = target.ignore[assigned[found]]
             counted[index, found[ignored]] = False

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from bnn_tasks.models.anchors import BACKGROUND, match
+from bnn_tasks.models.anchors import BACKGROUND, in_crowd, match
 from bnn_tasks.models.box_losses import BoxLoss, SmoothL1BoxLoss
 from bnn_tasks.models.detector import BoxTarget
 
@@ -39,7 +39,8 @@ class RPNLoss:
     """Cross-entropy of sampled anchors and a box loss of the positives among them, both per sampled anchor.
 
     An anchor is positive from IoU `foreground` with an object on, or as the one that an object overlaps most; negative
-    below `background` with every object; nothing in between, and nothing where its best object is to be ignored.
+    below `background` with every object; nothing in between, and nothing where its best object is to be ignored or where it
+    would be negative, but has a share of at least `background` of its area in a crowd.
 
     Args:
         foreground: IoU in (0, 1]; the paper's 0.7.
@@ -106,4 +107,5 @@ class RPNLoss:
             return nothing, ~nothing, nothing.long()
         assigned = match(box_iou(target.boxes, anchors), self.foreground, self.background)
         found = assigned > BACKGROUND
-        return found & ~target.ignore[assigned.clamp(min=0)], assigned == BACKGROUND, assigned
+        negative = (assigned == BACKGROUND) & ~in_crowd(anchors, target.boxes[target.crowd], self.background)
+        return found & ~target.ignore[assigned.clamp(min=0)], negative, assigned

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
 from bnn_tasks.backbones import Backbone
-from bnn_tasks.models.anchors import BACKGROUND, DELTA_CLIP, decode, encode, rows
+from bnn_tasks.models.anchors import BACKGROUND, DELTA_CLIP, decode, encode, in_crowd, rows
 from bnn_tasks.models.default_boxes import RATIOS, SCALES, DefaultBoxes, match_default_boxes
 from bnn_tasks.models.detector import (
     Boxes,
@@ -153,7 +153,8 @@ class SSD(Detector):
         """Cross-entropy of positive boxes and hard negatives, and smooth L1 of the positive ones' deltas, per positive box.
 
         The hard negatives of an image are the ``negatives`` · positives background boxes of highest loss (§2.2). Boxes of
-        objects to be ignored count for neither. An image without objects has no negatives, as in the paper.
+        objects to be ignored count for neither, nor do background boxes that have a share of at least ``foreground`` of their
+        area in a crowd. An image without objects has no negatives, as in the paper.
         """
         boxes = torch.cat(self.default_boxes(outputs["cls_logits"]))
         logits, deltas = self.rows(outputs)
@@ -164,6 +165,7 @@ class SSD(Detector):
             assigned = match_default_boxes(box_iou(target.boxes, boxes), target.ignore, self.foreground)
             found = torch.nonzero(assigned > BACKGROUND).flatten()
             ignored = target.ignore[assigned[found]]
+            counted[index] = ~in_crowd(boxes, target.boxes[target.crowd], self.foreground)
             counted[index, found[ignored]] = False
             found = found[~ignored]
             wanted[index, found] = target.labels[assigned[found]]

@@ -13,11 +13,12 @@ from torch import Tensor
 from bnn_tasks.binary import Schedule
 from bnn_tasks.data.detection.batch import DetectionBatch
 from bnn_tasks.models import AuxiliaryLoss, Boxes, Detector
+from bnn_tasks.tasks.detection_losses import picture_losses
 from bnn_tasks.tasks.detection_metrics import DetectionMetrics, ImageDetections
 from bnn_tasks.tasks.losses import add_losses
 from bnn_tasks.tasks.picture import PictureTask
 
-Judged = tuple[ImageDetections, float]  # a picture, and the loss of its batch
+Judged = tuple[ImageDetections, float]  # a picture, and its loss
 
 
 class DetectionTask(PictureTask[Detector, Judged]):
@@ -26,7 +27,10 @@ class DetectionTask(PictureTask[Detector, Judged]):
     Logs ``train/loss`` and, once an epoch, ``val/…`` or ``test/…``: ``loss``, COCO's ``ap``, ``ap50``, ``ap75``,
     ``ap_small``, ``ap_medium``, ``ap_large``, ``ar1``, ``ar10``, ``ar100``, ``ar_small``, ``ar_medium``, ``ar_large``, VOC's
     ``voc_ap50_area`` and ``voc_ap50_11point``, and per class ``ap/CLASS``, ``ap50/CLASS`` and ``voc_ap50/CLASS``. Higher is
-    better for all but the losses. Evaluation rests on every image once, in however many processes it runs.
+    better for all but the losses. Evaluation rests on every image once, in however many processes it runs. Its loss is the mean
+    of the images' own, each as if it were a batch of one: whatever the batch size, and where regions are drawn at random,
+    always from the same seed, so that evaluating changes nothing of the training that follows. ``train/loss`` is a batch's,
+    per object or region of the whole batch, and so no mean of these.
 
     Args:
         model: number of classes -> detector.
@@ -80,11 +84,11 @@ class DetectionTask(PictureTask[Detector, Judged]):
         ]
 
     def judge(self, batch: DetectionBatch) -> tuple[dict[str, list[ImageDetections]], list[Judged]]:
-        """``detections`` of a batch, and each picture with the loss of its batch."""
+        """``detections`` of a batch, and each picture with its loss."""
         outputs = self.evaluation_forward(batch)
-        loss = float(torch.stack(list(self.losses(outputs, batch).values())).sum())
+        losses = picture_losses(self.model, outputs, batch.targets, batch.images.device)
         detections = self._detect(outputs, batch)
-        return {"detections": detections}, [(image, loss) for image in detections]
+        return {"detections": detections}, list(zip(detections, losses, strict=True))
 
     def answers(self, batch: DetectionBatch) -> dict[str, list[ImageDetections]]:
         """``detections`` of a batch, in the pictures' own pixels."""

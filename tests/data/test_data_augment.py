@@ -77,16 +77,17 @@ def test_nothing_asked_changes_nothing():
     np.testing.assert_allclose(placement, (1, 1, 0, 0, 40, 30))
 
 
-def test_kept_is_centre_and_share():
+def test_kept_is_centre_and_share_and_of_the_ignored_what_is_seen():
     rng = np.random.default_rng(1)
     corner = rng.uniform(-60, 110, (300, 2))
     boxes = np.hstack([corner, corner + rng.uniform(5, 60, (300, 2))])
-    clipped, kept = View(Placement(1, 1, 0, 0, 120, 90), (0, 0, 120, 90), 0.6).boxes(boxes)
+    ignore = rng.random(300) < 0.3
+    clipped, kept = View(Placement(1, 1, 0, 0, 120, 90), (0, 0, 120, 90), 0.6).boxes(boxes, ignore)
     np.testing.assert_allclose(clipped, boxes.clip(0, [120, 90, 120, 90]), rtol=1e-6)
-    for (x0, y0, x1, y1), stays in zip(boxes, kept):
+    for (x0, y0, x1, y1), ignored, stays in zip(boxes, ignore, kept):
         visible = max(0, min(x1, 120) - max(x0, 0)) * max(0, min(y1, 90) - max(y0, 0))
         centre = 0 < (x0 + x1) / 2 < 120 and 0 < (y0 + y1) / 2 < 90
-        assert stays == (centre and visible >= 0.6 * (x1 - x0) * (y1 - y0))
+        assert stays == (visible > 0 if ignored else centre and visible >= 0.6 * (x1 - x0) * (y1 - y0))
     assert 0.1 < kept.mean() < 0.9
 
 

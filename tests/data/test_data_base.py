@@ -35,9 +35,9 @@ def root(tmp_path):
 def test_bucket_batches_are_of_one_bucket_and_complete():
     buckets = [0, 1, 0, 0, 1, 0, 2, 0]
     batches = list(BucketBatchSampler(SequentialSampler(buckets), 2, False, buckets))
-    assert batches == [[0, 2], [1, 4], [3, 5], [6], [7]]
+    assert batches == [[0, 2], [1, 4], [3, 5, 7], [6]]
     sampler = BucketBatchSampler(SequentialSampler(buckets), 2, False, buckets)
-    assert len(sampler) == 5
+    assert len(sampler) == 4
     dropping = BucketBatchSampler(SequentialSampler(buckets), 2, True, buckets)
     assert list(dropping) == [[0, 2], [1, 4], [3, 5]]
     assert len(dropping) == 3
@@ -50,6 +50,18 @@ def test_one_bucket_is_the_plain_batch_sampler(batch_size):
         ours = BucketBatchSampler(range(8), batch_size, drop_last, [(1, 1)] * 8)
         assert list(ours) == list(plain)
         assert len(ours) == len(plain)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", range(1, 14))
+def test_one_image_left_over_joins_the_batch_before_it(count, batch_size):
+    sampler = BucketBatchSampler(range(count), batch_size, False, [0] * count)
+    batches = list(sampler)
+    assert [index for batch in batches for index in batch] == list(range(count))
+    assert len(sampler) == len(batches)
+    sizes = [len(batch) for batch in batches]
+    assert set(sizes[:-1]) <= {batch_size}
+    assert sizes[-1] == batch_size + 1 if count > batch_size > 1 == count % batch_size else sizes[-1] <= batch_size
 
 
 @pytest.mark.parametrize("workers", [0, 2])

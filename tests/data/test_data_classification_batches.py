@@ -31,9 +31,9 @@ def epoch(data):
 @pytest.mark.parametrize("rule", ["letterbox", "stretch"])
 @pytest.mark.parametrize("cache", [False, True])
 def test_a_batch_is_what_the_runtime_sees(root, cache, rule):
-    data = ImageFolderData(root, SIZE, rule=rule, cache=cache, batch_size=3)
+    data = ImageFolderData(root, SIZE, rule=rule, cache=cache, batch_size=2)
     batches = list(data.test_dataloader())
-    assert [len(batch.names) for batch in batches] == [3, 1]
+    assert [len(batch.names) for batch in batches] == [2, 2]
     assert [name for batch in batches for name in batch.names] == [sample.name for sample in data.samples("test")]
     for batch in batches:
         assert (batch.images.dtype, batch.labels.dtype) == (torch.float32, torch.int64)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from pycocotools.coco import COCO
-from voc_sets import coco_content, write_coco
+from voc_sets import coco_content, write_coco, write_image
 
 from bnn_tasks.data import Augment, CocoDetectionData, DataError, check
 
@@ -46,6 +46,18 @@ def test_ground_truth_repeats_the_file(tmp_path, capsys):
             np.testing.assert_allclose(a["bbox"], b["bbox"])
             assert (a["category_id"], a["iscrowd"]) == (b["category_id"], b["iscrowd"])
             assert a["area"] == b.get("area", b["bbox"][2] * b["bbox"][3])
+
+
+def test_pictures_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    content = coco_content()
+    for entry, name in zip(content["images"], ("x/1.png", "y/1.png")):
+        entry["file_name"] = name
+        write_image(tmp_path / "val2017" / name)
+    data = CocoDetectionData(write_coco(tmp_path, val=content), SIZES)
+    names = {image["id"]: image["file_name"] for image in data.ground_truth("val")["images"]}
+    assert names == {20: "x/1.png", 10: "y/1.png"}
+    (batch,) = data.val_dataloader()
+    assert {target.image_id: target.file_name for target in batch.targets} == names
 
 
 def test_val_stands_in_for_test(tmp_path, caplog):

@@ -66,7 +66,7 @@ def test_a_batch_has_one_size(tmp_path):
         write_picture(tmp_path / "images" / "train" / f"{place}.png", place, size)
         write_mask(tmp_path / "masks" / "train" / f"{place}.png", labels(place, 3, size))
     batches = list(make(tmp_path, [(6, 8), (8, 6)], batch_size=2).train_dataloader())
-    assert sorted(tuple(batch.masks.shape) for batch in batches) == [(1, 6, 8), (2, 6, 8), (2, 8, 6)]
+    assert sorted(tuple(batch.masks.shape) for batch in batches) == [(2, 8, 6), (3, 6, 8)]
     for batch in batches:
         for mask, target in zip(batch.masks, batch.targets):
             assert torch.equal(mask, target.mask.long())

@@ -34,8 +34,9 @@ def test_every_picture_is_in_one_split_once_and_always_the_same(tmp_path: Path) 
     assert sorted(train + val) == sorted(tmp_path.rglob("*.png"))
     assert data(tmp_path).paths("val") == val == d.paths("test")
     shown = [target.file_name for batch in d.train_dataloader() for target in batch.targets]
-    assert sorted(shown) == sorted(path.name for path in train)
-    assert [target.file_name for batch in d.val_dataloader() for target in batch.targets] == [path.name for path in val]
+    assert sorted(shown) == sorted(str(path.relative_to(tmp_path)) for path in train)
+    named = [target.file_name for batch in d.val_dataloader() for target in batch.targets]
+    assert named == [str(path.relative_to(tmp_path)) for path in val]
     assert d.class_names == ["image"]
 
 
@@ -87,6 +88,22 @@ def test_augmented_ones_vary_and_a_seed_repeats_them(tmp_path: Path) -> None:
     assert not torch.equal(first(0), first(1))
 
 
+def test_decoded_once_and_grey(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    d = data(tmp_path, cache=True, channels=1)
+    (first,) = d.val_dataloader()
+    for path in d.paths("val"):
+        path.unlink()
+    (again,) = d.val_dataloader()
+    assert first.images.shape == (2, 1, 32, 32)
+    assert torch.equal(again.images, first.images)
+
+
+def test_a_cache_too_small_is_said_by_the_check(tmp_path: Path) -> None:
+    (error,) = data(pictures(tmp_path), cache=True, cache_limit=1e-9).check().errors
+    assert f"`cache` needs {10 * 48 * 64 * 3:,} bytes" in error
+
+
 def test_several_sizes_make_buckets(tmp_path: Path) -> None:
     for i in range(6):
         write_image(tmp_path / f"{i}.png", i, ((32, 64), (64, 32))[i % 2])
@@ -115,7 +132,7 @@ def test_a_damaged_picture_is_replaced_in_train_and_named(tmp_path: Path, caplog
     with caplog.at_level(logging.WARNING):
         batches = list(d.train_dataloader())
     assert sum(len(batch.images) for batch in batches) == 8
-    assert [name for batch in batches for name in batch.damaged] == [path.name]
+    assert [name for batch in batches for name in batch.damaged] == [str(path.relative_to(tmp_path))]
     assert path.name in caplog.text
     (error,) = d.check().errors
     assert str(path) in error

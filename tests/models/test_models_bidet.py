@@ -28,12 +28,13 @@ class Target:
     boxes: Tensor
     labels: Tensor
     ignore: Tensor
+    crowd: Tensor
 
 
 def target(*labels: int, ignore: tuple[int, ...] = ()) -> Target:
     boxes = torch.tensor([[4.0, 4.0, 20.0 + k, 24.0] for k in range(len(labels))]).reshape(-1, 4)
     flags = torch.tensor([k in ignore for k in range(len(labels))], dtype=torch.bool)
-    return Target(boxes, torch.tensor(labels, dtype=torch.int64), flags)
+    return Target(boxes, torch.tensor(labels, dtype=torch.int64), flags, torch.zeros_like(flags))
 
 
 class Given(Detector):

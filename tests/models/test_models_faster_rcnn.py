@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from naive import box_iou
+from naive import box_iou, box_share
 from nets import shake
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder
@@ -29,11 +29,12 @@ SIZE = (48, 64)
 
 
 def target(*objects: tuple) -> SimpleNamespace:
-    """Objects: (box, label) or (box, label, ignore)."""
+    """Objects: (box, label), (box, label, ignore) or (box, label, ignore, crowd)."""
     return SimpleNamespace(
         boxes=torch.tensor([o[0] for o in objects], dtype=torch.float32).reshape(-1, 4),
         labels=torch.tensor([o[1] for o in objects], dtype=torch.int64),
-        ignore=torch.tensor([bool(o[2]) if len(o) > 2 else False for o in objects], dtype=torch.bool),
+        ignore=torch.tensor([len(o) > 2 and o[2] for o in objects], dtype=torch.bool),
+        crowd=torch.tensor([len(o) > 3 and o[3] for o in objects], dtype=torch.bool),
     )
 
 
@@ -41,6 +42,7 @@ TARGETS = {
     "objects": [target(((3, 4, 30, 33), 0), ((20, 10, 60, 40), 2))],
     "empty image": [target(), target(((3, 4, 40, 44), 1))],
     "ignored": [target(((3, 4, 30, 33), 0, True), ((20, 10, 60, 40), 2)), target(((10, 10, 34, 34), 1, True))],
+    "crowd": [target(((0, 0, 64, 46), 0, True, True), ((20, 10, 60, 40), 2)), target(((5, 5, 60, 40), 1, True, True))],
     "odd shape": [target(((11, 41, 57, 48), 1))],  # unlike every anchor: the best one takes it
     "no object": [target(), target()],
 }
@@ -84,7 +86,9 @@ def test_rpn_loss_is_the_papers(name: str, box: BoxLoss) -> None:
             if positive := overlap >= 0.7 or favourite:
                 if truth.ignore[best]:
                     continue
-            elif overlap >= 0.3:
+            elif overlap >= 0.3 or any(
+                box_share(anchors[m].double().numpy(), c) >= 0.3 for c in objects[truth.crowd.numpy()]
+            ):
                 continue
             p = 1 / (1 + math.exp(-float(logits[n, m])))
             cls -= math.log(p if positive else 1 - p)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from naive import box_iou
+from naive import box_iou, box_share
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.rpn import RegionProposalNetwork
@@ -22,11 +22,12 @@ STRIDES = [8, 16]
 
 
 def target(*objects: tuple) -> SimpleNamespace:
-    """Objects: (box, label) or (box, label, ignore)."""
+    """Objects: (box, label), (box, label, ignore) or (box, label, ignore, crowd)."""
     return SimpleNamespace(
         boxes=torch.tensor([o[0] for o in objects], dtype=torch.float32).reshape(-1, 4),
         labels=torch.tensor([o[1] for o in objects], dtype=torch.int64),
-        ignore=torch.tensor([bool(o[2]) if len(o) > 2 else False for o in objects], dtype=torch.bool),
+        ignore=torch.tensor([len(o) > 2 and o[2] for o in objects], dtype=torch.bool),
+        crowd=torch.tensor([len(o) > 3 and o[3] for o in objects], dtype=torch.bool),
     )
 
 
@@ -173,6 +174,24 @@ def test_sampled_regions_are_what_they_are_labelled(count: int) -> None:
         assert counted < count
         assert {tuple(box) for box in boxes.tolist()} == seen, "what fills up is a repetition"
         assert tuple(OBJECTS.boxes[0].tolist()) in seen, "objects are regions too"
+
+
+def test_regions_in_a_crowd_are_no_background() -> None:
+    crowd = (5, 5, 60, 44)
+    truth = target((crowd, 0, True, True), ((10, 10, 30, 30), 2))
+    drawn = RegionSampler(512)(proposals(), [truth], 3)
+    boxes, labels = drawn.boxes[0].numpy(), drawn.labels[0].numpy()
+    assert {tuple(box) for box in boxes[labels == 3]} == {
+        tuple(box)
+        for box in proposals()[0].numpy()
+        if box[2] > box[0] and box_share(box, crowd) < 0.5 and box_iou(box, truth.boxes[1].numpy()) < 0.5
+    }
+    assert {tuple(box) for box in boxes[labels == 2]} == {
+        tuple(box)
+        for box in [*proposals()[0].numpy(), truth.boxes[1].numpy()]
+        if box_iou(box, truth.boxes[1].numpy()) >= 0.5
+    }
+    assert (labels == 3).any()
 
 
 def test_an_image_without_objects_is_all_background() -> None:

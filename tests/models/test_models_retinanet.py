@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from naive import box_iou
+from naive import box_iou, box_share
 from nets import retinanet, shake
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
@@ -24,14 +24,16 @@ class Target:
     boxes: Tensor
     labels: Tensor
     ignore: Tensor
+    crowd: Tensor
 
 
 def target(*objects: tuple) -> Target:
-    """Objects: (box, label) or (box, label, ignore)."""
+    """Objects: (box, label), (box, label, ignore) or (box, label, ignore, crowd)."""
     return Target(
         torch.tensor([o[0] for o in objects], dtype=torch.float32).reshape(-1, 4),
         torch.tensor([o[1] for o in objects], dtype=torch.int64),
-        torch.tensor([bool(o[2]) if len(o) > 2 else False for o in objects], dtype=torch.bool),
+        torch.tensor([len(o) > 2 and o[2] for o in objects], dtype=torch.bool),
+        torch.tensor([len(o) > 3 and o[3] for o in objects], dtype=torch.bool),
     )
 
 
@@ -72,8 +74,11 @@ def naive_loss(net: RetinaNet, outputs: dict[str, list[Tensor]], targets: list[T
                 favourite = any(iou[g, m] > 0 and iou[g, m] == iou[g].max() for g in range(len(objects)))
                 if iou[best, m] >= net.foreground or favourite:
                     owner, ignored = (None, True) if truth.ignore[best] else (best, False)
-                elif iou[best, m] >= net.background:
-                    ignored = True
+                else:
+                    crowds = objects[truth.crowd.numpy()]
+                    ignored = iou[best, m] >= net.background or any(
+                        box_share(anchor, c) >= net.background for c in crowds
+                    )
             if ignored:
                 continue
             for k in range(net.num_classes):
@@ -108,10 +113,11 @@ def outputs_of(net: RetinaNet, images: int, seed: int = 0, scale: float = 1.0) -
         [target(((3, 4, 30, 33), 0), ((20, 10, 60, 40), 2))],
         [target(), target(((3, 4, 40, 44), 1))],
         [target(((3, 4, 30, 33), 0, True), ((20, 10, 60, 40), 2)), target(((10, 10, 34, 34), 1, True))],
+        [target(((0, 0, 64, 46), 0, True, True), ((3, 4, 30, 33), 1)), target(((3, 4, 40, 44), 1))],
         [target(((10.3, 43.9, 56.3, 63.9), 1))],  # unlike every anchor: the best one takes it
         [target(((3, 4, 40, 44), 1), ((3, 4, 40, 44), 2))],  # two objects in one place
     ],
-    ids=["objects", "empty image", "ignored", "odd shape", "same place"],
+    ids=["objects", "empty image", "ignored", "crowd", "odd shape", "same place"],
 )
 def test_loss_is_the_papers(targets: list[Target]) -> None:
     net = retinanet(3, ratios=(1.0, 2.0))
@@ -133,6 +139,21 @@ def test_ignored_objects_alone_make_no_positive_and_no_negative() -> None:
     focal, _ = naive_loss(net, outputs, [everything])
     assert float(losses["cls"]) == pytest.approx(focal, rel=1e-4)
     assert float(losses["cls"]) < float(net.loss(outputs, [target()])["cls"])
+
+
+def test_objects_in_a_crowd_are_no_background() -> None:
+    net = retinanet(2, ratios=(1.0,), anchor_scale=2.0)
+    outputs = outputs_of(net, 1)
+    for logits in outputs["cls_logits"]:
+        logits.requires_grad_()
+    crowd = np.array([4.0, 4, 60, 44])
+    net.loss(outputs, [target((tuple(crowd), 0, True, True))])["cls"].backward()
+    learnt = rows([x.grad for x in outputs["cls_logits"]], 2)[0].any(axis=1)
+    anchors = torch.cat(net.anchors(outputs["cls_logits"])).numpy()
+    inside = np.array([box_share(anchor, crowd) == 1 for anchor in anchors])
+    assert inside.sum() > 10
+    assert not learnt[inside].any()
+    assert learnt[[box_share(anchor, crowd) < 0.1 for anchor in anchors]].all()
 
 
 def test_without_objects_every_head_still_has_a_gradient() -> None:

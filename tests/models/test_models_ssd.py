@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from naive import box_iou as naive_iou
+from naive import box_share
 from nets import shake
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder, SSDMatcher
@@ -47,14 +48,16 @@ class Target:
     boxes: Tensor
     labels: Tensor
     ignore: Tensor
+    crowd: Tensor
 
 
 def target(*objects: tuple) -> Target:
-    """Objects: (box, label) or (box, label, ignore)."""
+    """Objects: (box, label), (box, label, ignore) or (box, label, ignore, crowd)."""
     return Target(
         torch.tensor([o[0] for o in objects], dtype=torch.float32).reshape(-1, 4),
         torch.tensor([o[1] for o in objects], dtype=torch.int64),
-        torch.tensor([bool(o[2]) if len(o) > 2 else False for o in objects], dtype=torch.bool),
+        torch.tensor([len(o) > 2 and o[2] for o in objects], dtype=torch.bool),
+        torch.tensor([len(o) > 3 and o[3] for o in objects], dtype=torch.bool),
     )
 
 
@@ -210,8 +213,9 @@ def test_loss_is_torchvisions(targets: list[Target]) -> None:
         target(((30, 40, 130, 160), 0, True), ((150, 20, 290, 280), 2)),
         target(((10, 10, 60, 60), 1), ((11, 11, 61, 61), 0, True), ((100, 50, 300, 300), 1)),
         target(((30, 40, 130, 160), 0, True)),
+        target(((10, 10, 290, 200), 0, True, True), ((150, 60, 290, 280), 2)),
     ],
-    ids=["one ignored", "overlapping", "all ignored"],
+    ids=["one ignored", "overlapping", "all ignored", "crowd"],
 )
 def test_ignored_objects_are_neither_positive_nor_negative(truth: Target) -> None:
     """By loops over boxes, with the negatives chosen from a sorted list."""
@@ -228,6 +232,8 @@ def test_ignored_objects_are_neither_positive_nor_negative(truth: Target) -> Non
     positives, background = 0, []
     for m, owner in enumerate(assigned):
         if owner == BACKGROUND:
+            if any(box_share(anchors[m].numpy(), crowd) >= 0.5 for crowd in truth.boxes[truth.crowd].numpy()):
+                continue
             background.append(float(entropies[m, 3]))
         elif not truth.ignore[owner]:
             positives += 1
@@ -262,7 +268,7 @@ def test_negatives_are_at_most_what_there_is() -> None:
 def test_every_part_has_a_gradient(targets: list[Target]) -> None:
     torch.manual_seed(0)
     net = ssd(2, head=UnitSSDHead).train()
-    targets = [Target(t.boxes, t.labels.clamp(max=1), t.ignore) for t in targets]
+    targets = [Target(t.boxes, t.labels.clamp(max=1), t.ignore, t.crowd) for t in targets]
     losses = net.loss(net(torch.rand(2, 3, 300, 300)), targets)
     sum(losses.values()).backward()
     assert [name for name, p in net.named_parameters() if p.grad is None] == []

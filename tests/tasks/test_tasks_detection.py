@@ -17,6 +17,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
+from two_stage_nets import faster_rcnn
 
 from bnn_tasks.binary import OneCycle
 from bnn_tasks.callbacks import DamagedImages, LastCheckpoint, ResultsWriter, SamplePictures
@@ -169,15 +170,16 @@ class Remembers(RetinaNet):
     """Detects the ground truth, moved a little, beside a false alarm: an AP between 0 and 1."""
 
     def loss(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        self.targets = targets
+        self.targets += targets
         return super().loss(outputs, targets)
 
     def decode(self, outputs: Any, size: tuple[int, int]) -> list[Any]:
         from bnn_tasks.models import Boxes
 
-        generator = torch.Generator().manual_seed(len(self.targets[0].boxes))
+        targets, self.targets = self.targets, []
+        generator = torch.Generator().manual_seed(len(targets[0].boxes))
         found = []
-        for target in self.targets:
+        for target in targets:
             boxes = target.boxes + 2 * torch.randn(target.boxes.shape, generator=generator)
             boxes = torch.cat([boxes, torch.tensor([[5.0, 5.0, 40.0, 30.0]])])
             boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 1)
@@ -190,6 +192,7 @@ class Remembers(RetinaNet):
 def remembers(num_classes: int) -> RetinaNet:
     net = tiny(num_classes)
     net.__class__ = Remembers
+    net.targets = []
     return net
 
 
@@ -274,6 +277,52 @@ def test_predictions_are_in_the_pictures_own_pixels(root: Path, tmp_path: Path) 
         assert len(image.boxes) == len(image.scores) == len(image.labels) == 20
         assert (image.boxes >= 0).all()
         assert (image.boxes <= (64, 48, 64, 48)).all()
+
+
+def one_image_losses(m: DetectionTask, d: SyntheticDetectionData) -> list[float]:
+    """Each val image's loss in a batch of its own, the draws of regions from seed 0."""
+    found = []
+    with torch.no_grad():
+        for batch in d.val_dataloader():
+            torch.manual_seed(0)
+            found.append(float(sum(m.model.loss(m.model(batch.images), batch.targets).values())))
+    return found
+
+
+@pytest.mark.parametrize("model", [tiny, faster_rcnn], ids=["RetinaNet", "Faster R-CNN"])
+def test_the_evaluations_loss_is_the_mean_of_the_images_whatever_the_batch(model: Any, tmp_path: Path) -> None:
+    logged = []
+    for batch_size in (1, 2, 4):
+        m = task(model).eval()
+        d = data(tmp_path / "set", images=24, batch_size=batch_size)
+        torch.manual_seed(batch_size)
+        (metrics,) = trainer(tmp_path).validate(m, d, verbose=False)
+        logged.append(metrics["val/loss"])
+        if batch_size == 1:
+            losses = one_image_losses(m, d)
+            assert len(losses) > 3
+            assert len(set(losses)) == len(losses)
+            assert logged[0] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert logged == pytest.approx([logged[0]] * 3, rel=1e-4)
+
+
+def test_one_image_left_over_does_not_end_the_fit(tmp_path: Path) -> None:
+    """The coarsest level of 32 px is one position, over which BatchNorm has no variance in one image."""
+    record = Record()
+    d = data(tmp_path / "set", images=15, sizes=[(32, 32)], batch_size=4)
+    trainer(tmp_path, record, max_epochs=1, limit_val_batches=0).fit(task(), d)
+    assert len(d.records("train")) == 9
+    assert len(record.losses) == 2
+
+
+def test_validating_changes_nothing_of_the_training(root: Path, tmp_path: Path) -> None:
+    found = []
+    for validated in (True, False):
+        m = task(faster_rcnn)
+        torch.manual_seed(7)
+        trainer(tmp_path, limit_val_batches=1.0 if validated else 0).fit(m, data(root))
+        found.append(m.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 @pytest.mark.parametrize("classes", [[], ["a", "a"]])

@@ -75,9 +75,10 @@ def test_two_processes_are_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("count", [1, 7, 8])
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_what_was_dealt_out_comes_back_in_order(count: int, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As torch's DistributedSampler deals: padded from the start, in turn."""
-    padded = [k % count for k in range(-(-count // world) * world)]
-    hands = [padded[rank::world] for rank in range(world)]
+    """Batches of two in turn; of a sampler that repeats images to even the shares out, each image once."""
+    padded = [k % count for k in range(-(-count // (2 * world)) * 2 * world)]
+    batches = [padded[k : k + 2] for k in range(0, len(padded), 2)]
+    hands = [batches[rank::world] for rank in range(world)]
 
     def give_all(parts: list, own: list) -> None:
         assert own == hands[0]
@@ -90,4 +91,4 @@ def test_what_was_dealt_out_comes_back_in_order(count: int, world: int, monkeypa
 
 
 def test_one_process_keeps_its_list() -> None:
-    assert gather([3, 1, 3], lambda item: item) == [3, 1, 3]
+    assert gather([[3, 1], [3]], lambda item: item) == [3, 1, 3]

@@ -36,12 +36,13 @@ class Oracle(Detector):
         return {"images": [images]}
 
     def loss(self, outputs: dict, targets: list) -> dict[str, Tensor]:
-        self.targets = targets
+        self.targets += targets
         return {"none": torch.zeros(())}
 
     def decode(self, outputs: dict, size: tuple[int, int]) -> list[Boxes]:
         found = []
-        for target in self.targets:
+        targets, self.targets = self.targets, []
+        for target in targets:
             count = len(target.boxes)
             boxes = target.boxes + 4 * torch.randn(count, 4)
             labels = torch.where(torch.rand(count) < 0.8, target.labels, torch.randint(self.num_classes, (count,)))

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from bnn_tasks.data.module import check_range
 from bnn_tasks.runtime.images import Resize, Size
 
 # Names of numpy's padding modes.
@@ -61,7 +62,7 @@ class CropFlip(BatchAugment):
             raise ValueError(f"Expected `padding` to be at least 0, but got {padding}")
         if border not in BORDERS:
             raise ValueError(f"Expected `border` to be one of {sorted(BORDERS)}, but got {border!r}")
-        _check_range("flip", flip, 0, 1)
+        check_range("flip", flip, 0, 1)
         self.padding = padding
         self.flip = flip
         self.border = border
@@ -111,7 +112,7 @@ class RandomResizedCrop(PictureAugment):
             raise ValueError(f"Expected `area` to be 0 < least <= largest <= 1, but got {area}")
         if len(aspect) != 2 or not 0 < aspect[0] <= aspect[1] < float("inf"):
             raise ValueError(f"Expected `aspect` to be 0 < least <= largest, but got {aspect}")
-        _check_range("flip", flip, 0, 1)
+        check_range("flip", flip, 0, 1)
         self.area = (float(area[0]), float(area[1]))
         self.aspect = (float(aspect[0]), float(aspect[1]))
         self.flip = flip
@@ -137,8 +138,3 @@ class RandomResizedCrop(PictureAugment):
         left, top = random[2] * (width - wide), random[3] * (height - high)
         canvas, _ = resize.fit(image, (left, top, left + wide, top + high), size)
         return canvas[:, ::-1] if random[4] < self.flip else canvas
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"Expected `{name}` to be in [{low}, {high}], but got {value}")

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
+from bnn_tasks.data.buckets import BucketBatchSampler
 from bnn_tasks.data.classification.augment import BatchAugment, PictureAugment
 from bnn_tasks.data.classification.check import ClassificationReport, check_classification
 from bnn_tasks.data.classification.corrupted import CorruptedSource
@@ -29,13 +30,15 @@ class ClassificationData(ImageData):
 
     A subclass says which splits it has, and reads them. Where a set has no val split, a share of each class of the train
     split is held out, always the same pictures; where it has no test split, test is val. Shuffling and augmentation
-    draw from torch's random numbers, so ``seed_everything`` makes an epoch repeatable for one number of workers.
+    draw from torch's random numbers, so ``seed_everything`` makes an epoch repeatable for one number of workers. With several
+    processes, evaluation shows each picture in exactly one of them, see ``BucketBatchSampler``; that needs the trainer's
+    default ``use_distributed_sampler: true``.
 
     Args:
         root: of the set.
         size: (height, width) of the net's inputs, each side 1..8192.
         rule: ``"letterbox"`` or ``"stretch"``, see ``Resize``.
-        batch_size: images in a batch, at least 1; the last batch may be smaller.
+        batch_size: images in a batch, at least 1; the last batch may be smaller, in evaluation it may have one more.
         num_workers: processes that read images; 0 reads in the main process.
         train_augment: varies the training images; None shows them as they are.
         val_fraction: share of the train split that is val where the set has no val split; 0 trains on all of it, without
@@ -205,19 +208,21 @@ class ClassificationData(ImageData):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented training batches; damaged pictures are replaced and named in the batch."""
-        return self._loader(self._dataset("train"), shuffle=True, drop_last=self.drop_last_train)
+        return self._loader(
+            self._dataset("train"), batch_size=self.batch_size, shuffle=True, drop_last=self.drop_last_train
+        )
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """Return every validation picture once, in order; an empty list where ``val_fraction`` is 0 and there is none."""
-        return self._loader(self._dataset("val")) if self.has_val else []
+        return self._evaluation_loader(self._dataset("val")) if self.has_val else []
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Return every test picture once, in order."""
-        return self._loader(self._dataset("test"))
+        return self._evaluation_loader(self._dataset("test"))
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return every test picture once, in order."""
-        return self._loader(self._dataset("test"))
+        return self._evaluation_loader(self._dataset("test"))
 
     def corrupted_loader(self, split: str, name: str, severity: int, seed: int = 0) -> DataLoader[Any]:
         """Return every picture of a split once, in order, corrupted before it is resized.
@@ -230,16 +235,18 @@ class ClassificationData(ImageData):
         """
         pictures = self.pictures(split)
         source = CorruptedSource(pictures.source, Corrupted(name, severity, seed))
-        return self._loader(FileDataset(replace(pictures, source=source), self.resize, None, replace_damaged=False))
+        dataset = FileDataset(replace(pictures, source=source), self.resize, None, replace_damaged=False)
+        return self._evaluation_loader(dataset)
 
-    def _loader(
-        self, dataset: ClassificationDataset, shuffle: bool = False, drop_last: bool = False
-    ) -> DataLoader[Any]:
+    def _evaluation_loader(self, dataset: ClassificationDataset) -> DataLoader[Any]:
+        one_bucket = [0] * len(dataset)
+        sampler = BucketBatchSampler(SequentialSampler(dataset), self.batch_size, False, one_bucket)
+        return self._loader(dataset, batch_sampler=sampler)
+
+    def _loader(self, dataset: ClassificationDataset, **batches: Any) -> DataLoader[Any]:
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
+            **batches,
             num_workers=self.num_workers,
             collate_fn=_as_it_is,
             persistent_workers=self.num_workers > 0,

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bnn_tasks.data.detection.view import DetectionAugment, View, check_range
+from bnn_tasks.data.detection.view import DetectionAugment, View
+from bnn_tasks.data.module import check_range
 from bnn_tasks.runtime.images import Placement, Resize, Size
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -18,7 +19,8 @@ class Augment(DetectionAugment):
 
     The window is the resize rule's one, enlarged or shrunk, at a random place. On each axis it lies inside the image
     where it is smaller than the image, and around it where it is larger; the canvas beyond the image is grey. A box
-    stays when its centre is on the canvas and at least ``min_visible`` of its area is; see ``View``.
+    stays when its centre is on the canvas and at least ``min_visible`` of its area is, one to be ignored whenever some of it
+    is; see ``View``.
 
     Args:
         scale: least and largest magnification of the picture, log-uniform; 0.05..20. (0.1, 2) is the range of large scale

@@ -28,7 +28,7 @@ class DetectionData(RecordedData[Record]):
         sizes: (height, width) of the net's inputs, each side 1..8192; with several, each image goes to the one of
             the nearest aspect ratio, and a batch has one size.
         rule: ``"letterbox"`` or ``"stretch"``, see ``Resize``.
-        batch_size: images in a batch, at least 1; an epoch's last batches may be smaller, none is dropped.
+        batch_size: images in a batch, at least 1; an epoch's last batches may be smaller, or have one more, none is dropped.
         num_workers: processes that read images; 0 reads in the main process.
         train_augment: varies the training images; None shows them as they are.
         channels: of the images in a batch: 3 is RGB; 1 is the luma, for grey and infrared sets, and the net's first layer
@@ -98,7 +98,7 @@ class DetectionData(RecordedData[Record]):
         """
         records = self.records(split)
         images = [
-            {"id": record.image_id, "file_name": record.path.name, "width": record.width, "height": record.height}
+            {"id": record.image_id, "file_name": record.name, "width": record.width, "height": record.height}
             for record in records
         ]
         annotations: list[dict[str, Any]] = []

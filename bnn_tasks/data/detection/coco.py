@@ -110,6 +110,7 @@ class CocoDetectionData(DetectionData):
             crowd=crowd,
             area=np.array([found.area for found in image.objects], np.float64),
             ignore=crowd.copy(),
+            name=image.file_name,
         )
 
 

@@ -31,6 +31,7 @@ class Record:
         crowd: (N,) bool.
         area: (N,) float64, square pixels.
         ignore: (N,) bool; neither positive nor negative in the loss.
+        name: of the image file, below the folder of the images.
     """
 
     image_id: int
@@ -43,6 +44,7 @@ class Record:
     crowd: np.ndarray
     area: np.ndarray
     ignore: np.ndarray
+    name: str
 
 
 def learnt_labels(records: Sequence[Record]) -> set[int]:
@@ -123,29 +125,29 @@ class DetectionDataset(Dataset[DetectionSample]):
         return image
 
     def _name(self, place: int) -> str:
-        return self.records[place].path.name
+        return self.records[place].name
 
     def _plain(self, record: Record, image: np.ndarray, size: Size, damaged: list[str]) -> DetectionSample:
         canvas, placement = self.resize.fit(image, size=size)
-        boxes, _ = View(placement, (0, 0, size[1], size[0])).boxes(record.boxes)
+        boxes, _ = View(placement, (0, 0, size[1], size[0])).boxes(record.boxes, record.ignore)
         target = _target(record, placement, boxes, np.ones(len(boxes), bool))
         return DetectionSample(to_channels(canvas, self.channels), target, damaged)
 
 
 def _augmented(records: Sequence[Record], views: Sequence[View], size: Size) -> DetectionTarget:
     """The objects of one image that stay."""
-    boxes, kept = views[0].boxes(records[0].boxes)
+    boxes, kept = views[0].boxes(records[0].boxes, records[0].ignore)
     return _target(records[0], views[0].placement, boxes, kept)
 
 
 def _joined(records: Sequence[Record], views: Sequence[View], size: Size) -> DetectionTarget:
     """The objects of several images on one canvas, as if the canvas were the image."""
-    moved = [view.boxes(record.boxes) for record, view in zip(records, views, strict=True)]
+    moved = [view.boxes(record.boxes, record.ignore) for record, view in zip(records, views, strict=True)]
     kept = np.concatenate([stays for _, stays in moved])
     boxes = np.concatenate([found for found, _ in moved])
     canvas = Record(
         image_id=records[0].image_id,
-        path=Path(" + ".join(record.path.name for record in records)),
+        path=records[0].path,
         height=size[0],
         width=size[1],
         boxes=boxes,
@@ -154,6 +156,7 @@ def _joined(records: Sequence[Record], views: Sequence[View], size: Size) -> Det
         crowd=np.concatenate([record.crowd for record in records]),
         area=(boxes[:, 2:] - boxes[:, :2]).prod(1),
         ignore=np.concatenate([record.ignore for record in records]),
+        name=" + ".join(record.name for record in records),
     )
     return _target(canvas, Placement(1.0, 1.0, 0.0, 0.0, size[1], size[0]), boxes, kept)
 
@@ -169,7 +172,7 @@ def _target(record: Record, placement: Placement, boxes: np.ndarray, kept: np.nd
         area=_float32(record.area[kept]),
         image_boxes=_float32(record.boxes[kept]),
         image_id=record.image_id,
-        file_name=record.path.name,
+        file_name=record.name,
         placement=placement,
     )
 

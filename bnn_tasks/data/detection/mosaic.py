@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from bnn_tasks.data.detection.augment import Augment
-from bnn_tasks.data.detection.view import DetectionAugment, View, check_range
+from bnn_tasks.data.detection.view import DetectionAugment, View
+from bnn_tasks.data.module import check_range
 from bnn_tasks.runtime.images import Resize, Size
 
 TILES = 4

@@ -23,15 +23,17 @@ class View:
     part: tuple[int, int, int, int]
     min_visible: float = 0.0
 
-    def boxes(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def boxes(self, boxes: np.ndarray, ignore: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Move boxes to the canvas.
 
         Args:
             boxes: (N, 4) xyxy, image pixels, of positive area.
+            ignore: (N,) bool; neither positive nor negative in the loss.
 
         Returns:
             (N, 4) xyxy float32, canvas pixels, clipped to the part; and (N,) bool, which boxes stay: those whose centre is
-            in the part, and at least ``min_visible`` of their area.
+            in the part, and at least ``min_visible`` of their area; of those to be ignored all of which some area is in the
+            part, since what is seen of them is not background.
         """
         moved = self.placement.to_canvas(boxes)
         low, high = np.array(self.part[:2], np.float32), np.array(self.part[2:], np.float32)
@@ -39,7 +41,8 @@ class View:
         centre = (moved[:, :2] + moved[:, 2:]) / 2
         visible = (clipped[:, 2:] - clipped[:, :2]).prod(1)
         inside = ((centre > low) & (centre < high)).all(1)
-        return clipped, inside & (visible > 0) & (visible >= self.min_visible * (moved[:, 2:] - moved[:, :2]).prod(1))
+        learnt = inside & (visible >= self.min_visible * (moved[:, 2:] - moved[:, :2]).prod(1))
+        return clipped, (visible > 0) & (ignore | learnt)
 
 
 class DetectionAugment(ABC):
@@ -61,19 +64,3 @@ class DetectionAugment(ABC):
         Returns:
             The (H, W, 3) uint8 canvas, and a view a picture.
         """
-
-
-def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise unless a value is in a range.
-
-    Args:
-        name: of the argument.
-        value: of the argument.
-        low: least value.
-        high: largest value.
-
-    Raises:
-        ValueError: it is not, or it is NaN.
-    """
-    if not low <= value <= high:
-        raise ValueError(f"Expected `{name}` to be in [{low}, {high}], but got {value}")

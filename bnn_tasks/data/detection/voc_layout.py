@@ -121,6 +121,7 @@ class VOCLayoutData(DetectionData):
             crowd=np.zeros(len(objects), bool),
             area=(boxes[:, 2:] - boxes[:, :2]).prod(1),
             ignore=difficult & (not self.keep_difficult),
+            name=image.name,
         )
 
 

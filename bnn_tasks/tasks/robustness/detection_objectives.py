@@ -1,7 +1,6 @@
 """What an attack on a detector raises: one image's goal, computed from one forward pass of the batch."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from bnn_tasks.models import BoxTarget, Detector, RawOutputs
 from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_objective
 from bnn_tasks.robustness.attacks.raising import revalued
 from bnn_tasks.robustness.objective import Objective
+from bnn_tasks.tasks.detection_losses import seeded
 from bnn_tasks.tasks.robustness.canvas import Canvas, CanvasObjective
 
 REDRAWS = 1 << 20  # different draws of a detector's loss in one attack
@@ -69,7 +69,7 @@ class DetectionObjective(CanvasObjective):
         goals = []
         for i, target in enumerate(self.targets):
             own = {name: [level[i : i + 1] for level in levels] for name, levels in outputs.items()}
-            with _seeded(self.seed + round(progress * REDRAWS), images.device):
+            with seeded(self.seed + round(progress * REDRAWS), images.device):
                 goals.append(self.goal(self.detector, own, target))
         return torch.stack(goals)
 
@@ -218,16 +218,3 @@ class OnDetected(Attack):
         given = of_detector(objective)
         found = detected_objects(given.detector, given.canvas.paste(images), self.score_threshold)
         return revalued(self.attack(given.aimed_at(found), images, eps, generator), given)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Context in which torch's global generators start from a seed; afterwards they go on as if nothing had been drawn."""
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
-        # Not torch.manual_seed, which queues a call, with its traceback, for every GPU not yet in use.
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
