@@ -1,12 +1,14 @@
 """Lightning's command line over this package's tasks and data, and what needs a trained or trainable task built."""
 
 import argparse
+import logging
 import os
 import warnings
 from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
+from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported so that a config may say `class_path: DetectionTask`.
@@ -17,10 +19,12 @@ from bnn_tasks.callbacks.checkpoint import last_checkpoint
 from bnn_tasks.data import ImageData
 from bnn_tasks.export import ExportReport, export
 from bnn_tasks.models.detector import Detector, input_channels
-from bnn_tasks.named_classes import own_defaults
+from bnn_tasks.named_classes import known_names, own_defaults
 from bnn_tasks.runtime import Resize
 from bnn_tasks.tasks import Task
 from bnn_tasks.tasks.checkpoint import check_fit, load_checkpoint, load_task, readable
+
+_log = logging.getLogger(__name__)
 
 # Said by Lightning 2.6 on every run, about itself.
 for message in (
@@ -35,6 +39,7 @@ for message in (
     warnings.filterwarnings("ignore", message=message)
 
 own_defaults()
+known_names()
 
 
 class TrainingCLI(LightningCLI):
@@ -114,6 +119,16 @@ class TrainingCLI(LightningCLI):
         """Load checkpoints without running code in them, whatever Lightning's default."""
         if self.subcommand is not None:
             self.config[self.subcommand]["weights_only"] = True
+
+    def before_fit(self) -> None:
+        """Seed a resumed fit with seed + steps done: with the seed alone it would draw the first epochs' numbers once more."""
+        options = self.config["fit"]
+        if options["ckpt_path"] is None or options["seed_everything"] is False:
+            return
+        step = load_checkpoint(options["ckpt_path"])["global_step"]
+        seed = (options["seed_everything"] + step) % 2**32
+        seed_everything(seed, workers=True, verbose=False)
+        _log.info("resuming after step %d: order and augmentation are drawn anew, from seed %d", step, seed)
 
 
 def find_checkpoint(name: str, root: str) -> str:

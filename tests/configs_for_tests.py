@@ -19,6 +19,17 @@ class StepLog(L.Callback):
         time.sleep(self.pause)
 
 
+class OrderLog(L.Callback):
+    """Appends the names of every training batch's pictures to a file, a line a batch."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        with open(self.path, "a") as file:
+            file.write(f"{' '.join(target.file_name for target in batch.targets)}\n")
+
+
 def tiny_config(folder: Path, epochs: int = 2, callbacks: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
     """6 train, 2 val, 2 test pictures; 2 steps an epoch."""
     unit = {"class_path": "ReActUnit"}

@@ -63,6 +63,14 @@ def test_the_checkpoint_last_is_that_of_the_run(run: Path, tmp_path: Path) -> No
     assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 15
 
 
+@pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])
+def test_a_rehearsal_leaves_a_finished_run_as_it_is(verb: str, run: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    checkpoint = [] if verb == "fit" else ["--ckpt_path", last(run)]
+    main([verb, "--config", str(run / "given.yaml"), *checkpoint, "--trainer.fast_dev_run", "true"])
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("word", ["last", "best", "hpc", "registry", "nowhere.ckpt"])
 @pytest.mark.parametrize("verb", ["fit", "test"])
 def test_a_checkpoint_that_is_not_there(

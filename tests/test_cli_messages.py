@@ -3,6 +3,7 @@
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -86,6 +87,33 @@ def test_a_refused_option_is_told_in_a_line(
     assert told in line
     assert "Namespace" not in line
     assert "Union" not in line
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "told"),
+    [
+        (("model", "init_args", "model", "init_args", "neck"), "FNP", "but got 'FNP'; nearest: FPN. Cure: one of "),
+        (("model", "init_args", "model", "init_args", "backbone"), "FPN", "AlexNet, Backbone, CifarResNet, ResNet, "),
+        (("model",), "DetectionTsk", "but got 'DetectionTsk'; nearest: DetectionTask, "),
+        (("data",), "VOCData", "one of CIFAR100Data, "),
+        (("trainer", "callbacks", 0), "LatCheckpoint", "nearest: LastCheckpoint, "),
+    ],
+)
+def test_a_class_that_does_not_fit_is_told_with_those_that_do(
+    place: tuple[str | int, ...], name: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(tmp_path)
+    value: Any = config
+    for key in place:
+        value = value[key]
+    value["class_path"] = name
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(tmp_path / "given.yaml")])
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "Expected the name of a class that fits here" in line
+    assert told in line
+    assert "class_path'" not in line.replace("given class_path '", ""), "no dump of the config"
 
 
 def test_a_folder_behind_window_is_no_overlap(capsys: pytest.CaptureFixture[str]) -> None:

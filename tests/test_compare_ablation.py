@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,6 @@ def test_teachers_come_before_their_students(tmp_path: Path, monkeypatch: pytest
 
     def train(run: Run, base: Any, teacher: Path, overrides: Any, splits: Any) -> None:
         order.append((run.name, run.seed, teacher.parts[-3]))
-        run.folder.mkdir(parents=True)
         (run.folder / "results.json").write_text(json.dumps(results(0.5)))
         (run.folder / "seconds.json").write_text("60")
 
@@ -104,3 +104,48 @@ def test_commands_hold_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     run = Run("plain", 0, tmp_path / "plain_0")
     run.train(yaml.safe_load(CONFIG.read_text()), run.checkpoint, (), ())
     assert str(run.folder / "lock") in (run.folder / "fit.log").read_text()
+
+
+def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(run: Run, *_: Any) -> None:
+        (run.folder / "results.json").write_text(json.dumps(results(0.5)))
+        (run.folder / "seconds.json").write_text("60")
+
+    monkeypatch.setattr(ablation.Run, "train", train)
+    first = ablate(CONFIG, tmp_path / "out", ["plain"], [0], overrides=["--trainer.max_epochs=2"])
+    assert ablate(CONFIG, tmp_path / "out", ["plain"], [0], overrides=["--trainer.max_epochs=2"]) == first
+    told = r"plain_0 .*overrides.0 --trainer.max_epochs=3 \(not --trainer.max_epochs=2\). Cure: another folder"
+    with pytest.raises(ValueError, match=told):
+        ablate(CONFIG, tmp_path / "out", ["plain"], [0], overrides=["--trainer.max_epochs=3"])
+    other = yaml.safe_load(CONFIG.read_text())
+    other["data"]["init_args"]["batch_size"] = 77
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
+    with pytest.raises(ValueError, match=r"data.init_args.batch_size 77 \(not \d+\)"):
+        ablate(tmp_path / "other.yaml", tmp_path / "out", ["plain"], [0], overrides=["--trainer.max_epochs=2"])
+
+
+def test_the_time_of_every_attempt_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three attempts: killed 50 s after its checkpoint of second 100, killed before any, and one that ends."""
+    run, base, now = Run("plain", 0, tmp_path / "plain_0"), yaml.safe_load(CONFIG.read_text()), 1000.0
+    monkeypatch.setattr(ablation.time, "time", lambda: now)
+
+    def attempt(seconds: float, saved: float | None, killed: bool) -> None:
+        def call(self: Run, words: list[str], lock: int) -> None:
+            nonlocal now
+            if saved is not None:
+                run.checkpoint.parent.mkdir(exist_ok=True)
+                run.checkpoint.touch()
+                os.utime(run.checkpoint, (now + saved, now + saved))
+            now += seconds
+            if killed:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(ablation.Run, "_call", call)
+        run.train(base, run.checkpoint, (), ())
+
+    for seconds, saved in ((150.0, 100.0), (30.0, None)):
+        with pytest.raises(KeyboardInterrupt):
+            attempt(seconds, saved, True)
+        now += 500  # nothing runs
+    attempt(200.0, 200.0, False)
+    assert json.loads((run.folder / "seconds.json").read_text()) == 300

@@ -1,5 +1,6 @@
 """kill -9 in the middle of a fit, then fit again from last.ckpt: nothing is lost but the epoch it fell into."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from configs_for_tests import tiny_config
@@ -60,6 +62,31 @@ def test_a_killed_fit_resumes(tmp_path: Path) -> None:
     assert finished["epoch"] == EPOCHS - 1
     assert finished["optimizer_states"][0]["param_groups"][0]["lr"] != rate
     assert [p.name for p in checkpoint.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_resumed_fit_draws_other_orders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Epochs 0 and 1, and again epoch 1 after a resume: the two of epoch 1 differ, and none has the order of epoch 0."""
+    log = {"class_path": "configs_for_tests.OrderLog", "init_args": {"path": str(tmp_path / "order")}}
+    config = tiny_config(tmp_path, 2, (log,))
+    config["trainer"]["limit_val_batches"] = 0
+    config["data"]["init_args"] |= {"images": 30, "batch_size": 9}
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(config))
+    command = ["fit", "--config", str(tmp_path / "given.yaml")]
+
+    def fit(*arguments: str) -> list[str]:
+        main([*command, *arguments])
+        lines = (tmp_path / "order").read_text().splitlines()
+        (tmp_path / "order").unlink()
+        return [" ".join(lines[k : k + 2]) for k in range(0, len(lines), 2)]
+
+    first, second = fit()
+    assert fit("--trainer.max_steps", "2") == [first], "an uninterrupted fit repeats itself"
+    resume = "--ckpt_path", str(tmp_path / "checkpoints" / "last.ckpt")
+    with caplog.at_level(logging.INFO, "bnn_tasks"):
+        (resumed,) = fit(*resume)
+    assert len({first, second, resumed}) == 3
+    assert sorted(first.split()) == sorted(resumed.split())
+    assert "resuming after step 2: order and augmentation are drawn anew, from seed 2" in caplog.text
 
 
 def test_stopping_and_resuming_gives_the_steps_of_one_run(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from bnn_tasks.callbacks.files import run_folder
 from bnn_tasks.tasks import Task
 
 
@@ -42,7 +43,7 @@ class LastCheckpoint(Checkpoint):
         assert isinstance(pl_module, Task)
         if (trainer.current_epoch + 1) % self.every_n_epochs and pl_module.progress() < 1:
             return
-        path = last_checkpoint(trainer.default_root_dir)
+        path = last_checkpoint(run_folder(trainer, None))
         part = path.with_suffix(".part")
         trainer.save_checkpoint(part, weights_only=False)  # optimiser and callbacks too
         if trainer.is_global_zero:

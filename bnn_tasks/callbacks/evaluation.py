@@ -6,7 +6,14 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from bnn_tasks.tasks import ImageClassification, ImageDetections, ImageSegmentation
+from bnn_tasks.tasks import (
+    ClassificationTask,
+    DetectionTask,
+    ImageClassification,
+    ImageDetections,
+    ImageSegmentation,
+    SegmentationTask,
+)
 from bnn_tasks.tasks.gather import gather
 
 Result = ImageDetections | ImageClassification | ImageSegmentation
@@ -32,14 +39,26 @@ class EvaluationCallback(Callback):
     """
 
     def __init__(self) -> None:
-        self._kept: list[tuple[Hashable, Any]] = []
+        self._kept: list[list[tuple[Hashable, Any]]] = []  # by batch
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse a task that gives no answer for an image.
+
+        Raises:
+            ValueError: the task is another.
+        """
+        if not isinstance(pl_module, ClassificationTask | DetectionTask | SegmentationTask):
+            raise ValueError(
+                f"Expected `{type(self).__name__}` beside a task that answers for each image, but got "
+                f"{type(pl_module).__name__}. Cure: take the callback out of the config."
+            )
 
     def keep(self, trainer: L.Trainer, stage: str, results: Results) -> list[tuple[Hashable, Any]]:
         """What to keep of a batch, by image id or name; `stage` is ``val``, ``test`` (names of splits too) or ``predict``."""
         return [(_identity(result), result) for result in results]
 
     def finish(self, trainer: L.Trainer, stage: str, kept: list[Any]) -> None:
-        """Use what was kept, in the order of the loader, or, with several processes and sizes, in about that order."""
+        """Use what was kept, in the order of the loader."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -48,7 +67,7 @@ class EvaluationCallback(Callback):
 
     def collect(self, trainer: L.Trainer, stage: str, outputs: Any) -> None:
         """Keep what is wanted of a batch."""
-        self._kept += self.keep(trainer, stage, results_of(outputs))
+        self._kept.append(self.keep(trainer, stage, results_of(outputs)))
 
     def end(self, trainer: L.Trainer, stage: str) -> None:
         """Bring the processes' parts together and finish."""

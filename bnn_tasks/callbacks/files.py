@@ -3,7 +3,9 @@
 import json
 import math
 import os
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning as L
@@ -28,6 +30,17 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@cache
+def _rehearsal_folder() -> TemporaryDirectory[str]:
+    """Of this process, deleted when it ends."""
+    return TemporaryDirectory(prefix="bnn_tasks_")
+
+
 def run_folder(trainer: L.Trainer, dirpath: str | None) -> Path:
-    """`dirpath`, or the trainer's ``default_root_dir`` where it is None."""
+    """`dirpath`, or the trainer's ``default_root_dir`` where it is None.
+
+    With ``fast_dev_run``, which is to try every part of a run and leave nothing, a folder that goes with the process.
+    """
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return Path(_rehearsal_folder().name)
     return Path(dirpath if dirpath is not None else trainer.default_root_dir)

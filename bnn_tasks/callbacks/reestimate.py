@@ -3,9 +3,9 @@
 from itertools import islice
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 
-from bnn_tasks.binary import reestimate_batchnorm
+from bnn_tasks.binary import reestimate_batchnorm, set_progress
 from bnn_tasks.tasks import Task
 
 
@@ -13,7 +13,8 @@ class ReestimateBatchNorm(Callback):
     """After the last epoch, computes every BatchNorm's statistics anew with the true ±1 weights, in float32.
 
     It comes before the last ``last.ckpt`` and after the last validation of the fit; what ``validate`` and ``test`` then load
-    has the new statistics. See `reestimate_batchnorm`.
+    has the new statistics. Beside a callback that averages weights they are those of the averaged net, which the checkpoint
+    holds. See `reestimate_batchnorm`.
 
     Args:
         batches: of the training loader, >= 1; all where it has fewer.
@@ -32,10 +33,23 @@ class ReestimateBatchNorm(Callback):
         assert isinstance(pl_module, Task)
         if pl_module.progress() < 1:
             return
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        averaging = [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
+        for callback in averaging:
+            # An average over epochs is taken at this hook, once an epoch; its turn may come after ours.
+            callback.on_train_epoch_end(trainer, pl_module)
+            # The averages change places with the net's own tensors.
+            callback.on_validation_epoch_start(trainer, pl_module)
+        set_progress(pl_module, pl_module.progress())
+        self._reestimate(trainer, pl_module)
+        for callback in reversed(averaging):
+            callback.on_validation_epoch_end(trainer, pl_module)  # And back, new statistics included.
+
+    def _reestimate(self, trainer: L.Trainer, task: Task) -> None:
         loader = islice(trainer.train_dataloader or (), self.batches)
-        with pl_module.full_precision():
-            reestimate_batchnorm(pl_module.model, (batch.images.to(pl_module.device).float() for batch in loader))
+        with task.full_precision():
+            reestimate_batchnorm(task.model, (batch.images.to(task.device).float() for batch in loader))
         # Each of several processes has seen batches of its own; the checkpoint has the first one's statistics.
-        first = trainer.strategy.broadcast([buffer.cpu() for buffer in pl_module.model.buffers()])
-        for buffer, found in zip(pl_module.model.buffers(), first, strict=True):
+        first = trainer.strategy.broadcast([buffer.cpu() for buffer in task.model.buffers()])
+        for buffer, found in zip(task.model.buffers(), first, strict=True):
             buffer.copy_(found)

@@ -42,10 +42,14 @@ def _write_segmentation(task: SegmentationTask, metrics: dict[str, float | None]
     draw_class_bars(bars, task.classes, title, folder / "classes.png")
 
 
+def _history(path: Path) -> list[dict[str, Any]]:
+    history: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return history
+
+
 def _append(path: Path, result: dict[str, Any]) -> None:
-    """Add a validation to the fit's history; what a killed run had after its last checkpoint is replaced."""
-    history = json.loads(path.read_text()) if path.exists() else []
-    earlier = [entry for entry in history if entry["step"] < result["step"]]
+    """Add a validation to the fit's history; one of the same step is replaced."""
+    earlier = [entry for entry in _history(path) if entry["step"] < result["step"]]
     write_json(path, [*earlier, {name: result[name] for name in ("epoch", "step", "metrics")}])
 
 
@@ -56,7 +60,8 @@ class ResultsWriter(EvaluationCallback):
     those of the checkpoint, null where there is none; ``metrics``, and what these rest on: ``images``, their number, of a
     detector ``objects``, ``difficult`` and ``crowds`` by class, see `object_counts`, and of a segmenter ``pixels`` by true
     class.
-    ``history.json`` beside it lists ``epoch``, ``step`` and ``metrics`` of every validation of the fit.
+    ``history.json`` beside it lists ``epoch``, ``step`` and ``metrics`` of every validation of the fit; a fit that does not
+    resume starts it anew.
 
     Of a detector, ``predictions.json`` is in COCO's results format (xywh in pixels of the original image, the data set's
     own category ids, and the file name), by image id, then by falling score; ``ground_truth.json`` beside it is the
@@ -88,6 +93,12 @@ class ResultsWriter(EvaluationCallback):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 mask_picture(image.classes).save(path.with_suffix(".png"))
         return [(name, name) for name, _ in kept]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget validations after the step from which this fit goes on: of another fit, or of one that was killed."""
+        path = run_folder(trainer, self.dirpath) / "history.json"
+        if trainer.is_global_zero and path.exists():
+            write_json(path, [entry for entry in _history(path) if entry["step"] <= trainer.global_step])
 
     def _note_origin(self, trainer: L.Trainer) -> None:
         """Epoch and step of the weights before their evaluation: by its end a fit may have replaced the checkpoint.

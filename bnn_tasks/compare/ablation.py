@@ -84,7 +84,7 @@ def config_of(base: Mapping[str, Any], variant: Variant, seed: int, folder: Path
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a folder with its config, checkpoint, results and time.
+    """One training: a folder with its settings, checkpoint, results and time.
 
     Attributes:
         name: of the variant.
@@ -100,6 +100,32 @@ class Run:
     def checkpoint(self) -> Path:
         """What the fit leaves."""
         return self.folder / "checkpoints" / "last.ckpt"
+
+    def settle(self, base: Mapping[str, Any], overrides: Sequence[str]) -> None:
+        """Keep the settings in ``run.json``, or hold them against those that are there.
+
+        Args:
+            base: the base config.
+            overrides: further arguments of the command line.
+
+        Raises:
+            ValueError: the folder's training has others.
+        """
+        path, settings = (
+            self.folder / "run.json",
+            json.loads(json.dumps({"config": base, "overrides": list(overrides)})),
+        )
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(settings, indent=1))
+            return
+        earlier, now = (_flat(one) for one in (json.loads(path.read_text()), settings))
+        if changed := sorted(name for name in earlier | now if earlier.get(name) != now.get(name)):
+            told = [f"{name} {now.get(name, 'missing')} (not {earlier.get(name, 'missing')})" for name in changed[:3]]
+            raise ValueError(
+                f"Expected {self.folder} to be trained with these settings, but got {', '.join(told)}"
+                f"{f' and {len(changed) - 3} more' if len(changed) > 3 else ''}. Cure: another folder `out`."
+            )
 
     def train(self, base: Mapping[str, Any], teacher: Path, overrides: Sequence[str], splits: Sequence[str]) -> None:
         """Fit and evaluate, unless that is done already; an interrupted fit goes on from its checkpoint.
@@ -132,14 +158,24 @@ class Run:
         path.write_text(yaml.safe_dump(config_of(base, VARIANTS[self.name], self.seed, self.folder, teacher)))
         finished = self.folder / "seconds.json"
         if not finished.exists():
-            started = time.monotonic()
+            earlier, started = self._seconds_done(), time.time()
+            (self.folder / "attempt.json").write_text(json.dumps({"earlier": earlier, "started": started}))
             resume = ["--ckpt_path", str(self.checkpoint)] if self.checkpoint.exists() else []
             self._call(["fit", "--config", str(path), *overrides, *resume], lock)
-            finished.write_text(json.dumps(time.monotonic() - started))
+            finished.write_text(json.dumps(earlier + time.time() - started))
         for verb in splits:
             if not (self.folder / f"{verb}.done").exists():
                 self._call([verb, "--config", str(path), *overrides, "--ckpt_path", str(self.checkpoint)], lock)
                 (self.folder / f"{verb}.done").touch()
+
+    def _seconds_done(self) -> float:
+        """What interrupted attempts took up to the checkpoint that the next goes on from; what came after it is done anew."""
+        attempt = self.folder / "attempt.json"
+        if not (attempt.exists() and self.checkpoint.exists()):
+            return 0.0
+        last = json.loads(attempt.read_text())
+        done: float = last["earlier"] + max(self.checkpoint.stat().st_mtime - last["started"], 0.0)
+        return done
 
     def _call(self, words: list[str], lock: int) -> None:
         log = self.folder / f"{words[0]}.log"
@@ -161,6 +197,17 @@ class Run:
         return results
 
 
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested dictionaries and lists as dotted names and plain values; what is empty is a value."""
+    if not value or not isinstance(value, dict | list):
+        return {name: value}
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    flat: dict[str, Any] = {}
+    for key, one in pairs:
+        flat |= _flat(one, f"{name}.{key}" if name else str(key))
+    return flat
+
+
 def _tail(path: Path, lines: int = 15) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
@@ -178,7 +225,8 @@ def ablate(
 
     Args:
         config: of a RetinaNet; its blocks and units are replaced.
-        out: folder; ``VARIANT_SEED`` is a run's, ``ablation.json`` has all results. What is done already is not done again.
+        out: folder; ``VARIANT_SEED`` is a run's, ``ablation.json`` has all results. What is done already is not done again, and
+            must have been done with the same config and overrides.
         names: keys of ``VARIANTS``; a teacher's own variant is trained too.
         seeds: one run each.
         jobs: runs at the same time, >= 1.
@@ -189,7 +237,7 @@ def ablate(
         The table, in Markdown.
 
     Raises:
-        ValueError: an unknown variant.
+        ValueError: an unknown variant, or runs in `out` that were trained with other settings.
         RuntimeError: a training failed.
     """
     if unknown := [name for name in names if name not in VARIANTS]:
@@ -198,6 +246,8 @@ def ablate(
     teachers = [VARIANTS[name].teacher for name in names if VARIANTS[name].teacher]
     ordered = list(dict.fromkeys([*teachers, *names]))
     runs = {(n, s): Run(n, s, Path(out) / f"{n}_{s}") for s in seeds for n in ordered}
+    for run in runs.values():
+        run.settle(base, overrides)
     with ThreadPoolExecutor(jobs) as pool:
         for with_teacher in (False, True):
             waiting = [

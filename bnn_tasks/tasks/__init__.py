@@ -3,6 +3,7 @@
 from bnn_tasks.tasks.base import Task
 from bnn_tasks.tasks.classification import ClassificationTask
 from bnn_tasks.tasks.classification_auxiliary import ClassificationAuxiliaryLoss, OrthogonalityLoss
+from bnn_tasks.tasks.classification_distillation import ClassifierTeacher, DistilledTraining
 from bnn_tasks.tasks.classification_metrics import ClassificationMetrics, ImageClassification
 from bnn_tasks.tasks.detection import DetectionTask
 from bnn_tasks.tasks.detection_metrics import DetectionMetrics, ImageDetections
@@ -25,6 +26,7 @@ from bnn_tasks.tasks.robustness import (
     ClassifierStudy,
     CorruptionTask,
     GoalAttack,
+    OnDetected,
     PixelAttack,
     RobustnessTask,
     Victim,
@@ -52,11 +54,13 @@ __all__ = [
     "ClassificationMetrics",
     "ClassificationTask",
     "ClassifierStudy",
+    "ClassifierTeacher",
     "CorruptionTask",
     "DetectionMetrics",
     "DetectionTask",
     "DetectorTeacher",
     "Distillation",
+    "DistilledTraining",
     "EfficientNetLite0Teacher",
     "FeatureDistillationTask",
     "FeatureTeacher",
@@ -65,6 +69,7 @@ __all__ = [
     "ImageDetections",
     "ImageSegmentation",
     "ImitationTerm",
+    "OnDetected",
     "OrthogonalityLoss",
     "PairWiseImitation",
     "PixelAttack",

@@ -108,7 +108,7 @@ class Task(L.LightningModule):
                 raise
             raise ValueError(
                 f"Expected at least two values a channel, over which a BatchNorm can average, but it got one: {error}. "
-                "Cure: batch_size >= 2, or larger images."
+                "Cure: batch_size >= 2 and at least two training pictures for each of the data's `sizes`, or larger `sizes`."
             ) from error
         total = torch.stack(list(losses.values())).sum()
         names = self.names(batch)

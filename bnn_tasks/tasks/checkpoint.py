@@ -11,7 +11,9 @@ from bnn_tasks.tasks.base import Task
 
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 UNION = "Does not validate against any of the Union subtypes"
-NOISE = re.compile(rf"[ -]*({UNION}|Subtypes: |Errors:|Expected a <class 'NoneType'>|Given value type|Given value: N)")
+GIVEN = r"Given value: (N|[{\[].*class_path)"  # nothing, or a dump of all that the config says there
+FORMS = r"Subclass types expect one of|a class path \(str\)|a dict with"  # of naming a class, after why the given one is none
+NOISE = re.compile(rf"[ -]*({UNION}|Subtypes: |Errors:|Expected a <class 'NoneType'>|Given value type|{GIVEN}|{FORMS})")
 # In a line: the type of a constructor that a config names, and the dump of what it was given.
 DUMP = re.compile(r"Type \S.*? expects a function or a callable class: | ?Got value: (Namespace|NestedArg)\(.*")
 CLASS = re.compile(r"<class '([\w.]+)'>")

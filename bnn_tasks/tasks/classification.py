@@ -8,6 +8,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchmetrics import MeanMetric
 
 from bnn_tasks.binary import Schedule
 from bnn_tasks.data.classification.batch import ClassificationBatch
@@ -25,7 +26,7 @@ class ClassificationTask(Task):
 
     Logs ``train/loss`` and, once an epoch, ``val/…`` or ``test/…`` over every image of the split: ``loss``, ``top1``,
     ``top5`` (where there are more than five classes) and per class ``accuracy/CLASS``. Higher is better for all but the
-    losses.
+    losses. Several processes log the same, over what all of them saw.
 
     Args:
         model: number of classes -> classifier.
@@ -35,7 +36,8 @@ class ClassificationTask(Task):
         compile: whether training runs the model's forward through torch.compile: an optimiser of whole graphs, which needs
             a C++ compiler and takes about a minute at the start. Evaluation, export and the checkpoint's keys are the
             same either way.
-        training: what is trained on; None is `CleanTraining`, others are `PGDTraining`, `FreeTraining` and `TRADES`.
+        training: what is trained on; None is `CleanTraining`, others are `DistilledTraining`, `PGDTraining`, `FreeTraining` and
+            `TRADES`.
         auxiliary: further training losses.
 
     Raises:
@@ -60,6 +62,7 @@ class ClassificationTask(Task):
         # channels_last: oneDNN's own layout, about 1.2 times as fast in training on a CPU.
         self.model = model(len(classes)).to(memory_format=torch.channels_last)
         self.metrics = ClassificationMetrics(self.classes)
+        self.mean_loss = MeanMetric()  # Lightning's mean over several processes rounds their shares to whole images
         self.compile_training = compile
         self._compiled: CompiledForward | None = None
         self.objective = CleanTraining() if training is None else training
@@ -77,6 +80,7 @@ class ClassificationTask(Task):
                 f"Expected trainer.accumulate_grad_batches to be 1 for {type(self.objective).__name__}, which steps several "
                 f"times on each batch, but got {self.trainer.accumulate_grad_batches}. Cure: 1, or PGDTraining."
             )
+        self.objective.check_classes(self.classes)
         self.objective.start()
         self._compiled = CompiledForward(self.model) if self.compile_training else None
 
@@ -112,24 +116,27 @@ class ClassificationTask(Task):
         """The images' file names."""
         return batch.names
 
-    def _evaluate(self, batch: ClassificationBatch, stage: str) -> dict[str, list[ImageClassification]]:
+    def _evaluate(self, batch: ClassificationBatch) -> dict[str, list[ImageClassification]]:
         with self.full_precision():
             logits = self.evaluation_forward(batch)
             losses = self.losses(logits, batch)
             probabilities = self.model.decode(logits)
         total = torch.stack(list(losses.values())).sum()
-        self.log(f"{stage}/loss", total, batch_size=len(batch.names), on_epoch=True)
+        self.mean_loss.update(total, len(batch.names))
         self.metrics.update(probabilities, batch.labels)
         return {"classifications": _of_images(probabilities, batch)}
 
     def _finish(self, stage: str) -> None:
-        values = self.metrics.compute()
+        values = self.metrics.compute() | {"loss": float(self.mean_loss.compute())}
         self.metrics.reset()
-        self.log_dict({f"{stage}/{name}": value for name, value in values.items()})
+        self.mean_loss.reset()
+        # torchmetrics has brought the processes together: their maximum is bitwise any of them, their mean need not be.
+        named = {f"{stage}/{name}": value for name, value in values.items()}
+        self.log_dict(named, reduce_fx="max", sync_dist=True)
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> dict[str, list[ImageClassification]]:
         """Loss and ``classifications`` of one batch, from one forward."""
-        return self._evaluate(batch, "val")
+        return self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Metrics of the whole validation set."""
@@ -137,7 +144,7 @@ class ClassificationTask(Task):
 
     def test_step(self, batch: ClassificationBatch, batch_idx: int) -> dict[str, list[ImageClassification]]:
         """Loss and ``classifications`` of one batch, from one forward."""
-        return self._evaluate(batch, "test")
+        return self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
         """Metrics of the whole test set."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torchmetrics import R2Score
+from torchmetrics import MeanMetric, R2Score
 
 from bnn_tasks.backbones import Backbone
 from bnn_tasks.binary import Schedule
@@ -68,6 +68,7 @@ class FeatureDistillationTask(Task):
         self.cosine_weight = cosine_weight
         # channels_last: oneDNN's own layout, about 1.2 times as fast in training on a CPU.
         self.model = FeatureStudent(backbone, teacher).to(memory_format=torch.channels_last)
+        self.mean_loss = MeanMetric()  # Lightning's mean over several processes rounds their shares to whole images
         self.r2: Any = nn.ModuleList(R2Score(multioutput="variance_weighted") for _ in self.model.strides)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -101,26 +102,31 @@ class FeatureDistillationTask(Task):
             losses[f"stride{stride}"] = loss
         return losses
 
-    def _evaluate(self, batch: Any, stage: str) -> None:
+    def _evaluate(self, batch: Any) -> None:
         with self.full_precision():
             guesses = self.evaluation_forward(batch)
             targets = self.model.targets(self.teacher(batch.images.float()))
             losses = self._level_losses(guesses, targets)
         total = torch.stack(list(losses.values())).sum()
-        self.log(f"{stage}/loss", total, batch_size=len(batch.images), on_epoch=True)
+        self.mean_loss.update(total, len(batch.images))
         for score, guess, target in zip(self.r2, guesses, targets):
             score.update(_by_pixel(guess), _by_pixel(target))
 
     def _finish(self, stage: str) -> None:
+        # torchmetrics brings the processes together: every one has the same values.
         values = {stride: score.compute() for stride, score in zip(self.model.strides, self.r2)}
-        self.log_dict({f"{stage}/r2/stride{stride}": value for stride, value in values.items()})
-        self.log(f"{stage}/r2", torch.stack(list(values.values())).mean(), prog_bar=True)
+        named = {f"{stage}/r2/stride{stride}": value for stride, value in values.items()}
+        named[f"{stage}/loss"] = self.mean_loss.compute()
+        self.mean_loss.reset()
+        self.log_dict(named, reduce_fx="max", sync_dist=True)
+        mean = torch.stack(list(values.values())).mean()
+        self.log(f"{stage}/r2", mean, prog_bar=True, reduce_fx="max", sync_dist=True)
         for score in self.r2:
             score.reset()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Loss and R² of one batch, from one forward."""
-        self._evaluate(batch, "val")
+        self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
         """R² of the whole validation set."""
@@ -128,11 +134,22 @@ class FeatureDistillationTask(Task):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Loss and R² of one batch, from one forward."""
-        self._evaluate(batch, "test")
+        self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
         """R² of the whole test set."""
         self._finish("test")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> None:
+        """Refuse.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "Expected fit, validate or test, but got predict: a student of feature maps answers nothing about an image. "
+            "Cure: a task that starts from it (callback BackboneWeights)."
+        )
 
 
 def _by_pixel(maps: Tensor) -> Tensor:

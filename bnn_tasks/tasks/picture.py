@@ -45,7 +45,7 @@ class PictureTask(Task, Generic[Net, Judged]):
         self.auxiliary = nn.ModuleList(auxiliary or [])
         for extra in auxiliary or []:
             extra.bind(self.model)
-        self._evaluated: list[Judged] = []
+        self._evaluated: list[list[Judged]] = []  # by batch
 
     def on_fit_start(self) -> None:
         """Hold the auxiliary losses against the classes, before anything is trained."""
@@ -96,7 +96,7 @@ class PictureTask(Task, Generic[Net, Judged]):
     def _evaluate(self, batch: Any) -> dict[str, Any]:
         with self.full_precision():
             answers, judged = self.judge(batch)
-        self._evaluated += judged
+        self._evaluated.append(judged)
         return answers
 
     def _finish(self, stage: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from bnn_tasks.backbones import CifarResNet
-from bnn_tasks.callbacks import DamagedImages, ResultsWriter, SamplePictures
+from bnn_tasks.callbacks import DamagedImages, LastCheckpoint, ResultsWriter, SamplePictures
 from bnn_tasks.callbacks.confusion import confusion_matrix, draw_confusion
 from bnn_tasks.data import ImageFolderData, SyntheticClassificationData
 from bnn_tasks.models import Classifier
@@ -33,7 +33,7 @@ def trainer(folder: Path, *callbacks: Any, **arguments: Any) -> L.Trainer:
         default_root_dir=folder,
         callbacks=list(callbacks),
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(c, LastCheckpoint) for c in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         **arguments,
@@ -81,6 +81,18 @@ def test_an_interrupted_sanity_check_writes_nothing(data: SyntheticClassificatio
     )
     t.fit(task(data.class_names), data)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_history_is_that_of_one_fit(data: SyntheticClassificationData, tmp_path: Path) -> None:
+    def fit(epochs: int, resume: bool) -> list[int]:
+        path = tmp_path / "checkpoints" / "last.ckpt" if resume else None
+        t = trainer(tmp_path, ResultsWriter(), LastCheckpoint(), max_epochs=epochs, limit_train_batches=3)
+        t.fit(task(data.class_names), data, ckpt_path=path)
+        return [entry["step"] for entry in json.loads((tmp_path / "history.json").read_text())]
+
+    assert fit(2, resume=False) == [3, 6]
+    assert fit(3, resume=True) == [3, 6, 9]
+    assert fit(1, resume=False) == [3], "nothing of the other fit"
 
 
 def test_damaged_pictures_are_named(tmp_path: Path) -> None:

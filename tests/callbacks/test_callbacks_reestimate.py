@@ -2,17 +2,21 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
 import torch
-from torch import nn
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import Tensor, nn
 
 from bnn_tasks.backbones import CifarResNet
 from bnn_tasks.callbacks import LastCheckpoint, ReestimateBatchNorm
 from bnn_tasks.data import SyntheticClassificationData
 from bnn_tasks.models import Classifier
 from bnn_tasks.tasks import ClassificationTask
+
+NORM = "model.backbone.bn1"
 
 
 def build(classes: int) -> Classifier:
@@ -27,6 +31,19 @@ class WriteBuffers(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         torch.save(dict(pl_module.named_buffers()), self.folder / f"{trainer.global_rank}.pt")
+
+
+def mean_before_first_norm(task: ClassificationTask, state: dict[str, Tensor], folder: Path) -> Tensor:
+    """Of all training pictures, by channel, with the weights of `state`."""
+    net, found = ClassificationTask(build, task.classes, partial(torch.optim.SGD, lr=0.1)).eval(), []
+    net.load_state_dict(state)
+    net.get_submodule(NORM).register_forward_pre_hook(lambda part, inputs: found.append(inputs[0]))
+    data = SyntheticClassificationData(folder / "set", images=30, batch_size=6)
+    data.setup("fit")
+    with torch.no_grad():
+        for batch in data.train_dataloader():
+            net(batch.images)
+    return torch.cat(found).mean((0, 2, 3))
 
 
 def fit(folder: Path, *callbacks: L.Callback, steps: int = -1, devices: int = 1) -> ClassificationTask:
@@ -51,10 +68,32 @@ def fit(folder: Path, *callbacks: L.Callback, steps: int = -1, devices: int = 1)
 def test_the_checkpoint_has_statistics_of_the_last_weights(tmp_path: Path) -> None:
     task = fit(tmp_path, ReestimateBatchNorm(2))
     state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    name = "model.backbone.bn1"
+    name = NORM
     assert int(state[f"{name}.num_batches_tracked"]) == 2, "counted anew"
     assert torch.equal(state[f"{name}.running_mean"], task.get_submodule(name).running_mean)
     assert all(part.momentum == 0.1 for part in task.modules() if isinstance(part, nn.BatchNorm2d))
+
+
+AVERAGES = [
+    lambda: EMAWeightAveraging(decay=0.9),
+    lambda: EMAWeightAveraging(decay=0.5, update_every_n_steps=0, update_starting_at_epoch=0),  # at the end of epochs
+]
+
+
+@pytest.mark.parametrize("average_first", [True, False])
+@pytest.mark.parametrize("average", AVERAGES)
+def test_beside_averaged_weights_the_statistics_are_theirs(average: Any, average_first: bool, tmp_path: Path) -> None:
+    callbacks = [average(), ReestimateBatchNorm()]
+    task = fit(tmp_path, *(callbacks if average_first else callbacks[::-1]))
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
+    own, other = (mean_before_first_norm(task, state, tmp_path) for state in (averaged, current))
+    assert not torch.allclose(own, other, rtol=1e-3), "the two nets differ"
+    torch.testing.assert_close(averaged[f"{NORM}.running_mean"], own)
+    assert int(averaged[f"{NORM}.num_batches_tracked"]) == 3, "all of the loader"
+    assert int(current[f"{NORM}.num_batches_tracked"]) == 6, "the net that is trained on is left alone"
+    for name, tensor in task.state_dict().items():
+        assert torch.equal(tensor, averaged[name]), name
 
 
 def test_several_processes_have_the_statistics_of_the_checkpoint(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bnn_tasks.backbones import Backbone, ReActBlock, RealBlock, ResNet
-from bnn_tasks.callbacks import DamagedImages, LastCheckpoint, ReestimateBatchNorm
+from bnn_tasks.callbacks import DamagedImages, LastCheckpoint, ReestimateBatchNorm, ResultsWriter
 from bnn_tasks.cli import main
 from bnn_tasks.data import SyntheticClassificationData, SyntheticDetectionData
 from bnn_tasks.data.classification.batch import ClassificationBatch
@@ -281,6 +281,17 @@ def test_maps_of_another_size() -> None:
     batch = type("Batch", (), {"images": torch.rand(2, 3, 64, 64)})()
     with pytest.raises(ValueError, match=r"stride 8 .* one size, but got \(8, 8\) and \(10, 10\).*multiples of 32"):
         m.losses(m(batch.images), batch)
+
+
+def test_a_callback_that_needs_answers_is_refused(root: Path, tmp_path: Path) -> None:
+    told = r"Expected `ResultsWriter` beside a task that answers for each image.*FeatureDistillationTask.*Cure"
+    with pytest.raises(ValueError, match=told):
+        trainer(tmp_path, ResultsWriter()).fit(task(), data(root))
+
+
+def test_there_is_nothing_to_predict(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Expected fit, validate or test, but got predict.*Cure"):
+        trainer(tmp_path).predict(task(), data(root))
 
 
 @pytest.mark.parametrize("weight", [-0.1, float("nan")])

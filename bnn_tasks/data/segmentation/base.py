@@ -33,7 +33,7 @@ class SegmentationData(RecordedData[SegmentationRecord]):
         sizes: (height, width) of the net's inputs, each side 1..8192; with several, each picture goes to the one of
             the nearest aspect ratio, and a batch has one size.
         rule: ``"letterbox"`` or ``"stretch"``, see ``Resize``.
-        batch_size: pictures in a batch, at least 1; an epoch's last batches may be smaller, none is dropped.
+        batch_size: pictures in a batch, at least 1; an epoch's last batches may be smaller, or have one more, none is dropped.
         num_workers: processes that read pictures; 0 reads in the main process.
         train_augment: varies the training pictures and their masks; None shows them as they are.
         channels: of the images in a batch: 3 is RGB; 1 is the luma, and the net's first layer then takes one channel.

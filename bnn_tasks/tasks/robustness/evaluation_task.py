@@ -50,10 +50,13 @@ class EvaluationTask(Task):
     def keep_results(self, settings: Any) -> KeptResults:
         """Where this test keeps its results until it is done: in ``robustness`` below the trainer's ``default_root_dir``.
 
+        With ``fast_dev_run``, which leaves nothing, it keeps none.
+
         Args:
             settings: everything that they depend on, see `fingerprint`.
         """
-        folder = Path(self.trainer.default_root_dir) / "robustness"
+        rehearsal: bool = self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        folder = None if rehearsal else Path(self.trainer.default_root_dir) / "robustness"
         self._kept = KeptResults(folder, fingerprint([__version__, type(self), settings]), self.device)
         return self._kept
 
