@@ -1,3 +1,4 @@
+import copy
 import re
 from collections.abc import Callable
 
@@ -168,7 +169,7 @@ def test_images_are_float32_or_float64(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("attack", [HopSkipJump(2, norm="linf"), HopSkipJump(2), TemperatureScaled(PGD(2), HNS())])
 def test_images_may_be_float64(attack: Attack) -> None:
     images, labels = generated(4)
-    model = real_net().double()
+    model = copy.deepcopy(real_net()).double()  # the net itself is the other tests' too
     found = attack(CrossEntropyObjective(model, labels), images.double(), 0.1, seeded())
     assert found.images.dtype == torch.float64
     assert attack.norm.length(found.images - images).max() <= 0.1 + 1e-6
