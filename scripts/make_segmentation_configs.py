@@ -270,6 +270,16 @@ KINDS = {
         epochs=10,
         rate="5.0e-4",
     ),
+    "dice_binary": Kind(
+        "LocalBlock",
+        "LocalUnit",
+        "",
+        ", cross-entropy and Dice",
+        paths=True,
+        data=("camvid",),
+        models=("skip_r18",),
+        dice=True,
+    ),
     "distilled_binary": Kind(
         "LocalBlock",
         "LocalUnit",
