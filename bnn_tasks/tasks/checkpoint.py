@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from typing import Any
 
 import lightning as L
@@ -43,7 +44,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     name = os.fspath(path)
     with open(path, "rb") as file:
         try:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # torch's, of a file's format, is said below
+                checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises a dozen kinds, and for some of them advises to run the file's code
             raise ValueError(
                 f"Expected {name!r} to be a checkpoint that `bnn-tasks fit` wrote, but it is damaged, of another kind, or "
