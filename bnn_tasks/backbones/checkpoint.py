@@ -31,9 +31,9 @@ def _check_names(state: Mapping[str, object]) -> None:
         raise ValueError(f"Expected `state` to map names to tensors, but it maps {inner}. Cure: state[{inner[0]!r}].")
     stems = [name.removesuffix("conv1.weight") for name in state if name.endswith(".conv1.weight")]
     prefix = min(stems, key=len, default="")
-    if "conv1.weight" not in state and prefix and all(name.startswith(prefix) for name in state):
+    if "conv1.weight" not in state and f"{prefix}layer1.0.conv1.weight" in state:
         raise ValueError(
-            f"Expected names as 'conv1.weight', but all of them start with {prefix!r}. Cure: "
+            f"Expected names as 'conv1.weight', but they start with {prefix!r}. Cure: "
             f"{{name.removeprefix({prefix!r}): tensor for name, tensor in state.items()}}."
         )
 

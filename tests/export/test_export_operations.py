@@ -18,7 +18,7 @@ from bnn_tasks.backbones import (
     Maxout,
     SoftGate,
 )
-from bnn_tasks.binary import BinaryConv2d, RPReLU
+from bnn_tasks.binary import BinaryConv2d, RPReLU, ShiftBatchNorm2d
 from bnn_tasks.export import ExportError, export
 from bnn_tasks.export.layers import MODULES
 from bnn_tasks.models import BilinearLike, L2Norm, Normalize, PercentileClip, ResizeLike
@@ -101,6 +101,7 @@ LAYERS = [
     nn.Conv2d(4, 6, (1, 3), (1, 2), (0, 1), bias=False),
     nn.Sequential(nn.Flatten(), nn.Linear(4 * 9 * 11, 5)),
     nn.Sequential(nn.Flatten(), nn.Linear(4 * 9 * 11, 5, bias=False), batch_norm(5, nn.BatchNorm1d), nn.ReLU()),
+    nn.Sequential(batch_norm(4, ShiftBatchNorm2d)),
     batch_norm(4),
     batch_norm(4, affine=False),
     batch_norm(4, SingleValueBatchNorm2d),
