@@ -1,6 +1,7 @@
 """binarize() on nets of timm and torchvision as they are."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import timm
@@ -117,6 +118,6 @@ def test_random_depth_is_random_in_training_alone() -> None:
     ],
     ids=["another graph in training", "random inside", "a layer of torch", "a subclass"],
 )
-def test_what_a_graph_cannot_say(build: object, keep: list[str], message: str) -> None:
+def test_what_a_graph_cannot_say(build: Callable[[], nn.Module], keep: list[str], message: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=message):
-        binarize(build(), "bnn", keep=keep)  # type: ignore[operator]
+        binarize(build(), "bnn", keep=keep)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -158,8 +159,10 @@ def test_a_radius_beyond_every_perturbation_is_met_before_the_attacks(
     argument: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Chunks, "attack", lambda *_: pytest.fail("an attack was run"))
-    radii = {"eps": 16.0, "sweep": (16.0,)} | {argument: 5000.0 if argument == "eps" else (16.0, 5000.0)}
-    run = ClassifierStudy(Arsenal(2, queries=5, norm="l2"), **radii)  # type: ignore[arg-type]
+    radii: dict[str, Any] = {"eps": 16.0, "sweep": (16.0,)} | {
+        argument: 5000.0 if argument == "eps" else (16.0, 5000.0)
+    }
+    run = ClassifierStudy(Arsenal(2, queries=5, norm="l2"), **radii)
     with pytest.raises(ValueError, match=rf"`{argument}` in units of 1/255, 2040 at most for 'l2'.*got 5000"):
         run.run(NetVictim(trained(real)), [], *pictures(20))
 
