@@ -54,9 +54,8 @@ def data(root: Path) -> SyntheticClassificationData:
 
 def classifier() -> ClassificationTask:
     torch.manual_seed(0)
-    return ClassificationTask(
-        lambda k: Classifier(k, CifarResNet(8, width=4)), SHAPES, partial(torch.optim.SGD, lr=0.1)
-    )
+    model = partial(Classifier, backbone=CifarResNet(8, width=4))
+    return ClassificationTask(model, SHAPES, partial(torch.optim.SGD, lr=0.1))
 
 
 def student() -> FeatureDistillationTask:
@@ -70,7 +69,7 @@ def evaluate(task: L.LightningModule, root: Path, folder: Path, devices: int, *c
     trainer = L.Trainer(
         accelerator="cpu",
         devices=devices,
-        strategy="ddp_fork" if devices > 1 else "auto",
+        strategy="ddp_spawn" if devices > 1 else "auto",
         default_root_dir=folder,
         logger=False,
         callbacks=[*callbacks, WriteLogged(folder)],
