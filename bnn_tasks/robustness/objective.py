@@ -1,13 +1,14 @@
 """What an attack wants: a number to raise for every image, and whether the image is lost already."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Model = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits
+Kind = TypeVar("Kind", bound="Objective")
 
 
 class Objective:
@@ -55,6 +56,24 @@ def check_evaluated(model: Model) -> None:
             f"Expected `model` in eval mode, but {type(model).__name__} is in train mode: every attacked batch would move "
             "its BatchNorm statistics. Cure: model.eval()."
         )
+
+
+def of_kind(objective: Objective, kind: type[Kind]) -> Kind:
+    """`objective` itself, for attacks that know one kind alone.
+
+    Args:
+        objective: that an attack was given.
+        kind: that it knows.
+
+    Raises:
+        TypeError: it is another kind.
+    """
+    if not isinstance(objective, kind):
+        raise TypeError(
+            f"Expected `objective` to be a {kind.__name__}, but got {type(objective).__name__}. Cure: an attack of that task, "
+            "or PGD, APGD and noise, which attack any."
+        )
+    return objective
 
 
 class ClassificationObjective(Objective):
@@ -115,20 +134,6 @@ class CrossEntropyObjective(ClassificationObjective):
     def loss(self, logits: Tensor) -> Tensor:
         """(B,) of `logits`, (B, K)."""
         return F.cross_entropy(logits, self.labels, reduction="none")
-
-
-def classification(objective: Objective) -> ClassificationObjective:
-    """`objective` itself, for attacks that know classifiers alone.
-
-    Raises:
-        TypeError: it is another task's.
-    """
-    if not isinstance(objective, ClassificationObjective):
-        raise TypeError(
-            f"Expected `objective` to be a ClassificationObjective, but got {type(objective).__name__}. Cure: PGD, APGD and "
-            "noise attack any task."
-        )
-    return objective
 
 
 class MarginObjective(ClassificationObjective):

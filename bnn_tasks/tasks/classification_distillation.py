@@ -1,12 +1,12 @@
 """A classifier that learns from another one's probabilities."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnn_tasks.models import ImageClassifier
 from bnn_tasks.robustness.adversarial_training import Learner, TrainingObjective
 from bnn_tasks.robustness.trades import divergence
-from bnn_tasks.tasks.distillation.frozen import TrainedTeacher, load_teacher
+from bnn_tasks.tasks.distillation.frozen import TrainedTeacher
 
 
 class ClassifierTeacher(TrainedTeacher):
@@ -16,13 +16,7 @@ class ClassifierTeacher(TrainedTeacher):
         path: a checkpoint of ``bnn-tasks fit``; read at the start of a fit.
     """
 
-    def load(self) -> nn.Module:
-        """The checkpoint's classifier.
-
-        Raises:
-            ValueError: there is no such file, or it holds no classifier.
-        """
-        return load_teacher(self.path, ImageClassifier, "a classifier")
+    kind, noun = ImageClassifier, "a classifier"
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:

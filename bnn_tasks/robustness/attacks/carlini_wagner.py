@@ -6,9 +6,9 @@ from torch import Tensor
 from bnn_tasks.robustness.attacks.base import Attack, Attacked
 from bnn_tasks.robustness.attacks.gradient import ascend
 from bnn_tasks.robustness.attacks.ledger import Ledger
-from bnn_tasks.robustness.attacks.raising import revalued
+from bnn_tasks.robustness.attacks.wrapped import revalued
 from bnn_tasks.robustness.norms import L2, check_eps, check_images, per_image
-from bnn_tasks.robustness.objective import ClassificationObjective, MarginObjective, Objective, classification
+from bnn_tasks.robustness.objective import ClassificationObjective, MarginObjective, Objective, of_kind
 
 # The authors' l2_attack.py: the largest tanh, which atanh can take back, and the factor of c while no c has worked.
 _INSIDE = 0.999999
@@ -101,7 +101,7 @@ class CarliniWagner(Attack):
         """
         check_images(images)
         check_eps(eps, self.norm, images)
-        given = classification(objective)
+        given = of_kind(objective, ClassificationObjective)
         ledger = Ledger(MarginObjective(given.model, given.labels), images)
         constant = torch.full((len(images),), self.constant, device=images.device)
         low, high = torch.zeros_like(constant), torch.full_like(constant, torch.inf)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_objective
-from bnn_tasks.robustness.attacks.raising import revalued
+from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.wrapped import WrappedAttack, revalued
 from bnn_tasks.robustness.objective import Objective
 
 
@@ -39,7 +39,7 @@ class MeanObjective(Objective):
         return MeanObjective(self.objective.select(index), self.draws)
 
 
-class EOT(Attack):
+class EOT(WrappedAttack):
     """An attack that follows the mean gradient over n draws (Athalye et al., Synthesizing Robust Adversarial Examples, 2018).
 
     For models with randomness in their forward, whose single gradients point here and there. Their randomness is their own, not
@@ -57,11 +57,8 @@ class EOT(Attack):
     def __init__(self, attack: Attack, draws: int = 20) -> None:
         if draws < 1:
             raise ValueError(f"Expected `draws` to be >= 1, but got {draws}.")
-        require_objective(attack, MeanObjective)
-        self.attack, self.draws = attack, draws
-        self.name = f"{attack.name} EOT-{draws}"
-        self.norm = attack.norm
-        self.needs_gradient, self.sees_values = attack.needs_gradient, attack.sees_values
+        super().__init__(attack, f"{attack.name} EOT-{draws}", MeanObjective)
+        self.draws = draws
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`."""

@@ -2,25 +2,14 @@
 
 import torch
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_objective
+from bnn_tasks.robustness.attacks.base import Attack, Attacked
 from bnn_tasks.robustness.attacks.ledger import Ledger
+from bnn_tasks.robustness.attacks.wrapped import WrappedAttack, revalued
 from bnn_tasks.robustness.dlr import TargetedDLRObjective
-from bnn_tasks.robustness.objective import ClassificationObjective, Objective, classification
+from bnn_tasks.robustness.objective import ClassificationObjective, Objective, of_kind
 
 
-def revalued(found: Attacked, objective: Objective) -> Attacked:
-    """`found` with its losses measured by `objective`, for books that compare attacks; one more query of every image.
-
-    Args:
-        found: of the batch that `objective` is bound to.
-        objective: the one that the caller was given.
-    """
-    with torch.no_grad():
-        losses, _ = objective.judged(found.images)
-    return Attacked(found.images, found.broken, losses, found.queries + 1, found.trace)
-
-
-class Raising(Attack):
+class Raising(WrappedAttack):
     """An attack that raises a loss of its own: APGD-DLR is ``Raising(APGD(), DLRObjective)``.
 
     So attacks with several losses make one `WorstCase`. The trace is the raised loss's.
@@ -36,11 +25,8 @@ class Raising(Attack):
     objective = ClassificationObjective
 
     def __init__(self, attack: Attack, kind: type[ClassificationObjective]) -> None:
-        require_objective(attack, kind)
-        self.attack, self.kind = attack, kind
-        self.name = f"{attack.name} {kind.__name__.removesuffix('Objective')}"
-        self.norm = attack.norm
-        self.needs_gradient, self.sees_values = attack.needs_gradient, attack.sees_values
+        super().__init__(attack, f"{attack.name} {kind.__name__.removesuffix('Objective')}", kind)
+        self.kind = kind
 
     def __call__(self, objective: Objective, images: torch.Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`.
@@ -48,11 +34,11 @@ class Raising(Attack):
         Raises:
             TypeError: the objective is not a classifier's.
         """
-        given = classification(objective)
+        given = of_kind(objective, ClassificationObjective)
         return revalued(self.attack(self.kind(given.model, given.labels), images, eps, generator), given)
 
 
-class TargetedDLR(Attack):
+class TargetedDLR(WrappedAttack):
     """An attack towards each of the likeliest wrong classes in turn: APGD-T is ``TargetedDLR(APGD())``.
 
     Croce and Hein, AutoAttack, 2020: the targeted difference of logits ratio, 9 targets. The survivors of a target go on to the
@@ -72,11 +58,8 @@ class TargetedDLR(Attack):
     def __init__(self, attack: Attack, targets: int = 9) -> None:
         if targets < 1:
             raise ValueError(f"Expected `targets` to be >= 1, but got {targets}.")
-        require_objective(attack, TargetedDLRObjective)
-        self.attack, self.targets = attack, targets
-        self.name = f"{attack.name} targeted DLR"
-        self.norm = attack.norm
-        self.needs_gradient, self.sees_values = attack.needs_gradient, attack.sees_values
+        super().__init__(attack, f"{attack.name} targeted DLR", TargetedDLRObjective)
+        self.targets = targets
 
     def __call__(self, objective: Objective, images: torch.Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. The trace is the first target's.
@@ -85,7 +68,7 @@ class TargetedDLR(Attack):
             TypeError: the objective is not a classifier's.
             ValueError: the model has fewer than four classes, or no more than `targets`.
         """
-        given = classification(objective)
+        given = of_kind(objective, ClassificationObjective)
         with torch.no_grad():
             logits = given.model(images)
         classes = logits.shape[1]

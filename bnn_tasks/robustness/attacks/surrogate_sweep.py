@@ -9,6 +9,7 @@ from bnn_tasks.binary import STE, ApproxSign, AttackSurrogate, ClippedSTE, attac
 from bnn_tasks.robustness.attacks.base import Attack
 from bnn_tasks.robustness.attacks.ledger import Ledger
 from bnn_tasks.robustness.attacks.worst_case import MembersAttacked
+from bnn_tasks.robustness.attacks.wrapped import WrappedAttack
 from bnn_tasks.robustness.objective import Objective
 
 OWN = "own"  # the member that differentiates through the surrogates that the net was trained with
@@ -30,7 +31,7 @@ def default_surrogates() -> dict[str, AttackSurrogate]:
     }
 
 
-class SurrogateSweep(Attack):
+class SurrogateSweep(WrappedAttack):
     """The worst case of one attack over the net's own surrogate and others, each by `attack_surrogate`.
 
     Unlike `WorstCase`, every member attacks every image, so that ``members`` tells what each alone would break: the heat map's
@@ -48,12 +49,11 @@ class SurrogateSweep(Attack):
     def __init__(self, attack: Attack, surrogates: Mapping[str, AttackSurrogate] | None = None) -> None:
         if not attack.needs_gradient:
             raise ValueError(f"Expected `attack` to be one that differentiates, but got {attack.name!r}.")
-        self.attack = attack
+        super().__init__(attack, f"{attack.name} surrogate sweep", attack.objective)
+        self.objective = attack.objective
         self.surrogates = dict(default_surrogates() if surrogates is None else surrogates)
         if OWN in self.surrogates:
             raise ValueError(f"Expected `surrogates` without {OWN!r}, which stands for the net's own.")
-        self.name = f"{attack.name} surrogate sweep"
-        self.norm, self.objective, self.sees_values = attack.norm, attack.objective, attack.sees_values
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> MembersAttacked:
         """Attack one batch; see `Attack`. The trace is that of the net's own surrogate."""

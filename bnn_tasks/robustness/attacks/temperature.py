@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_objective
-from bnn_tasks.robustness.attacks.raising import revalued
-from bnn_tasks.robustness.objective import ClassificationObjective, Model, Objective, classification
+from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.wrapped import WrappedAttack, revalued
+from bnn_tasks.robustness.objective import ClassificationObjective, Model, Objective, of_kind
 
 RHO = 0.01  # the authors' ρ: the error signal 1 - p_y that a scale leaves at least
 GRID = 100  # the authors' grid of β for the Hessian norm
@@ -156,7 +156,7 @@ class ScaledObjective(Objective):
         return ScaledObjective(self.objective.select(index), self.scales[index])
 
 
-class TemperatureScaled(Attack):
+class TemperatureScaled(WrappedAttack):
     """PGD++ with ``TemperatureScaled(PGD(), NJS())`` (Gupta and Ajanthan, Improved Gradient-Based Adversarial Attacks, 2022).
 
     A binary net's logits are sums of many ±1: their softmax is saturated, and its gradient 0, or else rounding. β is chosen on
@@ -173,10 +173,9 @@ class TemperatureScaled(Attack):
     objective = ClassificationObjective
 
     def __init__(self, attack: Attack, temperature: Temperature) -> None:
-        require_objective(attack, ScaledObjective)
-        self.attack, self.temperature = attack, temperature
-        self.name = f"{attack.name} {temperature.name}"
-        self.norm, self.sees_values = attack.norm, attack.sees_values
+        super().__init__(attack, f"{attack.name} {temperature.name}", ScaledObjective)
+        self.temperature = temperature
+        self.needs_gradient = True  # the temperatures do
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. The trace is the scaled loss's.
@@ -184,6 +183,6 @@ class TemperatureScaled(Attack):
         Raises:
             TypeError: the objective is not a classifier's.
         """
-        given = classification(objective)
+        given = of_kind(objective, ClassificationObjective)
         scales = self.temperature.scales(given.model, images, given.labels)
         return revalued(self.attack(ScaledObjective(given, scales), images, eps, generator), given)

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_objective, require_values
+from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_values
 from bnn_tasks.robustness.attacks.ledger import Ledger
 from bnn_tasks.robustness.attacks.unbroken import Unbroken
-from bnn_tasks.robustness.objective import ClassificationObjective, Model, Objective, check_evaluated, classification
+from bnn_tasks.robustness.attacks.wrapped import WrappedAttack
+from bnn_tasks.robustness.objective import ClassificationObjective, Model, Objective, check_evaluated, of_kind
 
 
 class MeanLogits:
@@ -33,7 +34,7 @@ class MeanLogits:
         return torch.stack([model(images).float() for model in self.models]).mean(0)
 
 
-class Transfer(Attack):
+class Transfer(WrappedAttack):
     """Perturb on other models, without knowledge of the victim, and judge on it (Papernot et al., Practical Black-Box, 2017).
 
     The victim sees the final images once and is not differentiated: an exported artifact can be one.
@@ -48,14 +49,13 @@ class Transfer(Attack):
         ValueError: there is no source, one is in train mode, or `attack` asks for labels alone.
     """
 
-    needs_gradient = False  # of the victim
     objective = ClassificationObjective
 
     def __init__(self, attack: Attack, sources: Sequence[Model], name: str) -> None:
-        require_objective(attack, Unbroken)
+        super().__init__(attack, f"transfer from {name}", Unbroken)
         require_values(attack)
-        self.attack, self.source, self.name = attack, MeanLogits(sources), f"transfer from {name}"
-        self.norm = attack.norm
+        self.source = MeanLogits(sources)
+        self.needs_gradient = False  # of the victim
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. The trace is the sources'; ``queries`` counts the victim's.
@@ -66,7 +66,7 @@ class Transfer(Attack):
         ledger = Ledger(objective, images)
         index = ledger.alive
         if len(index):
-            source = classification(objective).select(index).with_model(self.source)
+            source = of_kind(objective, ClassificationObjective).select(index).with_model(self.source)
             found = self.attack(Unbroken(source), images[index], eps, generator)
             ledger.trace = found.trace
             ledger.try_out(index, found.images)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bnn_tasks.robustness.attacks.base import Attack, Attacked, common_norm, common_objective
 from bnn_tasks.robustness.attacks.ledger import Ledger
-from bnn_tasks.robustness.attacks.raising import revalued
+from bnn_tasks.robustness.attacks.wrapped import revalued
 from bnn_tasks.robustness.objective import Objective
 
 

@@ -1,14 +1,11 @@
 """What teachers of every task share: a frozen module, in eval mode, never in a checkpoint, loaded when it is first needed."""
 
 import os
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bnn_tasks.tasks.checkpoint import load_checkpoint, load_task
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 class FrozenTeacher:
@@ -45,7 +42,14 @@ class TrainedTeacher(FrozenTeacher):
 
     Args:
         path: a checkpoint of ``bnn-tasks fit``; read at the start of a fit.
+
+    Attributes:
+        kind: the class that the checkpoint's model must be of.
+        noun: what such a model is called in an error, with its article.
     """
+
+    kind: type[nn.Module]
+    noun: str
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -57,35 +61,28 @@ class TrainedTeacher(FrozenTeacher):
         Raises:
             ValueError: there is no such file, it is no checkpoint, or it was trained on other classes or another order.
         """
-        _check_there(self.path)
+        self._check_there()
         if (found := load_checkpoint(self.path)["bnn_tasks"]["classes"]) != classes:
             raise ValueError(
                 f"Expected the teacher {self.path!r} to be trained on the student's classes {classes}, in their order, but it "
                 f"has {found}. Cure: a teacher of this set, or a term that compares features alone."
             )
 
+    def load(self) -> nn.Module:
+        """The checkpoint's model.
 
-def load_teacher(path: str, kind: type[Model], noun: str) -> Model:
-    """The model of a checkpoint of ``bnn-tasks fit``.
+        Raises:
+            ValueError: there is no such file, or it holds a model of another kind.
+        """
+        self._check_there()
+        model: nn.Module = load_task(self.path).model
+        if not isinstance(model, self.kind):
+            raise ValueError(f"Expected {self.path!r} to hold {self.noun}, but it holds a {type(model).__name__}.")
+        return model
 
-    Args:
-        path: the checkpoint.
-        kind: the class that the model must be of.
-        noun: what such a model is called in an error, with its article.
-
-    Raises:
-        ValueError: there is no such file, or it holds a model of another kind.
-    """
-    _check_there(path)
-    model = load_task(path).model
-    if not isinstance(model, kind):
-        raise ValueError(f"Expected {path!r} to hold {noun}, but it holds a {type(model).__name__}.")
-    return model
-
-
-def _check_there(path: str) -> None:
-    if not os.path.isfile(path):
-        raise ValueError(
-            f"Expected the teacher's checkpoint {path!r} to exist, but there is no such file. "
-            "Cure: train the teacher first (bnn-tasks fit), or name its last.ckpt."
-        )
+    def _check_there(self) -> None:
+        if not os.path.isfile(self.path):
+            raise ValueError(
+                f"Expected the teacher's checkpoint {self.path!r} to exist, but there is no such file. "
+                "Cure: train the teacher first (bnn-tasks fit), or name its last.ckpt."
+            )

@@ -11,7 +11,7 @@ from torchvision.models import detection, get_model, list_models
 
 from bnn_tasks.binary.names import nearest
 from bnn_tasks.models import Boxes, Detector, Normalize, RawOutputs
-from bnn_tasks.tasks.distillation.frozen import FrozenTeacher, TrainedTeacher, load_teacher
+from bnn_tasks.tasks.distillation.frozen import FrozenTeacher, TrainedTeacher
 
 PROBE = 256  # pixels; on it every stride up to 128 leaves a map of more than one position a side
 
@@ -63,13 +63,7 @@ class CheckpointTeacher(TrainedTeacher, DetectorTeacher):
         path: a checkpoint of ``bnn-tasks fit``; read at the start of a fit.
     """
 
-    def load(self) -> nn.Module:
-        """The checkpoint's detector.
-
-        Raises:
-            ValueError: there is no such file, or it holds no detector.
-        """
-        return load_teacher(self.path, Detector, "a detector")
+    kind, noun = Detector, "a detector"
 
     def view(self, module: nn.Module, images: Tensor) -> TeacherView:
         """The detector's own features and raw outputs."""

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from bnn_tasks.models import BoxTarget, Detector, RawOutputs
-from bnn_tasks.robustness.attacks.base import Attack, Attacked, require_objective
-from bnn_tasks.robustness.attacks.raising import revalued
-from bnn_tasks.robustness.objective import Objective
+from bnn_tasks.robustness.attacks.base import Attack, Attacked
+from bnn_tasks.robustness.attacks.wrapped import WrappedAttack, revalued
+from bnn_tasks.robustness.objective import Objective, of_kind
 from bnn_tasks.tasks.detection_losses import seeded
 from bnn_tasks.tasks.robustness.canvas import Canvas, CanvasObjective
 
@@ -99,23 +99,7 @@ class DetectionObjective(CanvasObjective):
         return DetectionObjective(self.detector, self.targets, self.canvas, goal, self.seed)
 
 
-def of_detector(objective: Objective) -> DetectionObjective:
-    """The objective, if it is a detector's.
-
-    Args:
-        objective: of an attack.
-
-    Raises:
-        TypeError: it is not.
-    """
-    if not isinstance(objective, DetectionObjective):
-        raise TypeError(
-            f"Expected a DetectionObjective, but got {type(objective).__name__}. Cure: the task's own attacks."
-        )
-    return objective
-
-
-class GoalAttack(Attack):
+class GoalAttack(WrappedAttack):
     """An attack on a detector that raises a goal of its own, whatever the objective's; the trace is that goal's.
 
     Args:
@@ -132,10 +116,8 @@ class GoalAttack(Attack):
     objective = DetectionObjective
 
     def __init__(self, attack: Attack, goal: DetectionGoal) -> None:
-        require_objective(attack, DetectionObjective)
-        self.attack, self.goal = attack, goal
-        self.name, self.needs_gradient = f"{goal.name} {attack.name}", attack.needs_gradient
-        self.norm, self.sees_values = attack.norm, attack.sees_values
+        super().__init__(attack, f"{goal.name} {attack.name}", DetectionObjective)
+        self.goal = goal
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. ``losses`` are the given objective's, so that attacks compare.
@@ -143,7 +125,7 @@ class GoalAttack(Attack):
         Raises:
             TypeError: the objective is no detector's.
         """
-        given = of_detector(objective)
+        given = of_kind(objective, DetectionObjective)
         return revalued(self.attack(given.raising(self.goal), images, eps, generator), given)
 
 
@@ -182,7 +164,7 @@ def detected_objects(detector: Detector, images: Tensor, score_threshold: float 
     return objects
 
 
-class OnDetected(Attack):
+class OnDetected(WrappedAttack):
     """An attack on a detector that knows no truth: it takes for it what the detector finds in the clean images.
 
     ``OnDetected(GoalAttack(PGD(), Combined()))`` is TOG's untargeted attack.
@@ -202,12 +184,10 @@ class OnDetected(Attack):
     objective = DetectionObjective
 
     def __init__(self, attack: Attack, score_threshold: float = 0.5) -> None:
-        require_objective(attack, DetectionObjective)
+        super().__init__(attack, f"{attack.name} on detected", DetectionObjective)
         if not 0 <= score_threshold <= 1:
             raise ValueError(f"Expected `score_threshold` to be in [0, 1], but got {score_threshold}.")
-        self.attack, self.score_threshold = attack, score_threshold
-        self.name, self.norm = f"{attack.name} on detected", attack.norm
-        self.needs_gradient, self.sees_values = attack.needs_gradient, attack.sees_values
+        self.score_threshold = score_threshold
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. ``losses`` are the given objective's, so that attacks compare.
@@ -215,6 +195,6 @@ class OnDetected(Attack):
         Raises:
             TypeError: the objective is no detector's.
         """
-        given = of_detector(objective)
+        given = of_kind(objective, DetectionObjective)
         found = detected_objects(given.detector, given.canvas.paste(images), self.score_threshold)
         return revalued(self.attack(given.aimed_at(found), images, eps, generator), given)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from bnn_tasks.robustness.attacks.base import Attack, Attacked, common_norm, require_objective, require_values
 from bnn_tasks.robustness.attacks.reduced_radius import ReducedRadiusAPGD
-from bnn_tasks.robustness.objective import Objective
+from bnn_tasks.robustness.attacks.wrapped import WrappedAttack
+from bnn_tasks.robustness.objective import Objective, of_kind
 from bnn_tasks.robustness.segmentation_losses import (
     JensenShannon,
     MaskedCrossEntropy,
@@ -73,7 +74,7 @@ class _Watched(Objective):
         return _Watched(self.objective.select(index), self.seen, self.index[index])
 
 
-class PixelAttack(Attack):
+class PixelAttack(WrappedAttack):
     """An attack on a segmenter that raises a loss of its own, whatever the objective's.
 
     PGD with `PixelCrossEntropy` is PGD on the training loss, with `SegPGDLoss` SegPGD, with `CosPGDLoss` CosPGD. The loss
@@ -96,11 +97,9 @@ class PixelAttack(Attack):
     objective = SegmentationObjective
 
     def __init__(self, attack: Attack, loss: PixelLoss) -> None:
-        require_objective(attack, _Watched)
+        super().__init__(attack, f"{loss.name} {attack.name}", _Watched)
         require_values(attack)
-        self.attack, self.loss = attack, loss
-        self.name, self.needs_gradient = f"{loss.name} {attack.name}", attack.needs_gradient
-        self.norm = attack.norm
+        self.loss = loss
 
     def __call__(self, objective: Objective, images: Tensor, eps: float, generator: torch.Generator) -> Attacked:
         """Attack one batch; see `Attack`. ``losses`` are mean cross-entropies.
@@ -108,7 +107,7 @@ class PixelAttack(Attack):
         Raises:
             TypeError: the objective is no segmenter's.
         """
-        raised = of_segmenter(objective).raising(self.loss)
+        raised = of_kind(objective, SegmentationObjective).raising(self.loss)
         seen = FewestRight(images)
         everything = torch.arange(len(images), device=images.device)
         found = self.attack(_Watched(raised, seen, everything), images, eps, generator)
@@ -148,7 +147,7 @@ class WorstImages(Attack):
         Raises:
             TypeError: the objective is no segmenter's.
         """
-        judge = of_segmenter(objective)
+        judge = of_kind(objective, SegmentationObjective)
         seen = FewestRight(images)
         queries = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         for attack in self.attacks:
@@ -178,19 +177,3 @@ def sea(steps: int = 300, norm: str = "linf") -> WorstImages:
     """
     losses = (MaskedCrossEntropy(), SegPGDLoss(), JensenShannon(), MaskedSpherical())
     return WorstImages([PixelAttack(ReducedRadiusAPGD(steps, norm), loss) for loss in losses], f"SEA-{steps}")
-
-
-def of_segmenter(objective: Objective) -> SegmentationObjective:
-    """The objective, if it is a segmenter's.
-
-    Args:
-        objective: of an attack.
-
-    Raises:
-        TypeError: it is not.
-    """
-    if not isinstance(objective, SegmentationObjective):
-        raise TypeError(
-            f"Expected a SegmentationObjective, but got {type(objective).__name__}. Cure: the task's own attacks."
-        )
-    return objective

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnn_tasks.models.segmenter import Segmenter
-from bnn_tasks.tasks.distillation.frozen import TrainedTeacher, load_teacher
+from bnn_tasks.tasks.distillation.frozen import TrainedTeacher
 
 
 @dataclass
@@ -29,13 +29,7 @@ class SegmenterTeacher(TrainedTeacher):
         path: a checkpoint of ``bnn-tasks fit``; read at the start of a fit.
     """
 
-    def load(self) -> nn.Module:
-        """The checkpoint's segmenter.
-
-        Raises:
-            ValueError: there is no such file, or it holds no segmenter.
-        """
-        return load_teacher(self.path, Segmenter, "a segmenter")
+    kind, noun = Segmenter, "a segmenter"
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> SegmenterView:
