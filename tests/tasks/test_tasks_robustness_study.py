@@ -115,7 +115,7 @@ def test_figures_are_of_all_images_and_the_ladder_falls() -> None:
     assert values == sorted(values, reverse=True)
     assert values[-1] == 0
     at_eps = dict(found.ladder)[4 / 255]
-    assert at_eps.value <= found.worst.value <= min(row.accuracy.value for row in found.rows)
+    assert at_eps.value == found.worst.value <= min(row.accuracy.value for row in found.rows)
     assert found.worst.value <= min(value for _, value in found.convergence)
     assert {row.attack for row in found.rows} >= {"FGSM", "transfer from other 0"}
     assert not found.facts.binary

@@ -91,7 +91,7 @@ class Findings:
         threat: norm, ε, images, seed and what the attacks were given, for whoever wants to run it again.
         clean: accuracy without an attack.
         rows: attacks at ε, weakest first.
-        worst: image by image over all rows and all of the convergence curve.
+        worst: image by image over all rows, all of the convergence curve, and what the ladder lost at smaller ε.
         ladder: (ε, worst case) for rising ε; images lost at one ε are lost at every larger one.
         surrogates: ε -> surrogate -> accuracy, and "all", the worst case image by image; empty for a net without binary
             activations or gradients.

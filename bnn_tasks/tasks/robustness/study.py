@@ -111,7 +111,9 @@ class ClassifierStudy:
         found = self._table(subject, attacks, swept)
         longer = self._longer(subject)
         lost = torch.stack([one.broken for one in (*found.values(), *longer.values())]).any(0)
-        ladder = self._ladder(subject, attacks, lost, swept)
+        rungs = self._ladder(subject, attacks, lost, swept)
+        ladder = [(eps, subject.accuracy(broken)) for eps, broken in rungs]
+        worst = torch.stack([lost, *(broken for eps, broken in rungs if eps <= self.eps)]).any(0)
         surrogates = {eps: _members(subject, one) for eps, one in swept.items()}
         convergence = [(count, subject.accuracy(one.broken).value) for count, one in longer.items()]
         facts = facts_of(
@@ -123,7 +125,7 @@ class ClassifierStudy:
             threat=self._threat(others, len(images)),
             clean=accuracy(subject.right),
             rows=_rows(subject, found),
-            worst=subject.accuracy(lost),
+            worst=subject.accuracy(worst),
             ladder=ladder,
             surrogates=surrogates,
             convergence=convergence,
@@ -162,8 +164,8 @@ class ClassifierStudy:
 
     def _ladder(
         self, subject: Subject, attacks: Sequence[Attack], lost_at_eps: Tensor, swept: dict[float, MembersAttacked]
-    ) -> list[tuple[float, Accuracy]]:
-        """(ε, worst case) for rising ε, of the table's attacks at every one; none is run twice on an image."""
+    ) -> list[tuple[float, Tensor]]:
+        """(ε, what is lost, (n,)) for rising ε, by the table's attacks at every one; none is run twice on an image."""
         known = {eps: one.broken for eps, one in swept.items() if eps != self.eps} | {self.eps: lost_at_eps}
         lost, points = torch.zeros_like(lost_at_eps), []
         for eps in self._rungs(subject):
@@ -174,7 +176,7 @@ class ClassifierStudy:
             if len(alive) and eps not in (0, self.eps):
                 left = [attack for attack in attacks if not (eps in swept and attack is self.arsenal.sweep)]
                 lost[alive] |= subject.attack_some(WorstCase(left), eps, alive).broken
-            points.append((eps, subject.accuracy(lost)))
+            points.append((eps, lost.clone()))
         return points
 
     def _rungs(self, subject: Subject) -> list[float]:
