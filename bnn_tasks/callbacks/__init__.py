@@ -5,6 +5,7 @@ from bnn_tasks.callbacks.checkpoint import LastCheckpoint
 from bnn_tasks.callbacks.corruption_report import CorruptionReport
 from bnn_tasks.callbacks.damaged import DamagedImages
 from bnn_tasks.callbacks.detection_curves import DetectionCurves
+from bnn_tasks.callbacks.float_weights import FloatBackboneWeights
 from bnn_tasks.callbacks.frozen_batchnorm import FrozenBatchNorm
 from bnn_tasks.callbacks.reestimate import ReestimateBatchNorm
 from bnn_tasks.callbacks.results import ResultsWriter
@@ -19,6 +20,7 @@ __all__ = [
     "CorruptionReport",
     "DamagedImages",
     "DetectionCurves",
+    "FloatBackboneWeights",
     "FrozenBatchNorm",
     "LastCheckpoint",
     "ModelWeights",

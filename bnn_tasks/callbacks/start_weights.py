@@ -14,6 +14,23 @@ from bnn_tasks.tasks.checkpoint import load_checkpoint
 _log = logging.getLogger(__name__)
 
 
+def backbone_of(model: nn.Module) -> nn.Module:
+    """The part that other nets' weights can start.
+
+    Args:
+        model: of a task.
+
+    Raises:
+        ValueError: it has no backbone.
+    """
+    children = dict(model.named_children())
+    if "backbone" not in children:
+        raise ValueError(
+            f"Expected a model with a backbone, but {type(model).__name__} has {sorted(children)}. Cure: ModelWeights."
+        )
+    return children["backbone"]
+
+
 class StartWeights(Callback):
     """Base class: before the first step of a fit that does not resume, copies weights out of a checkpoint.
 
@@ -81,8 +98,8 @@ class StartWeights(Callback):
 class BackboneWeights(StartWeights):
     """Starts the backbone from that of another run: a classifier's, a detector's, a feature distillation's.
 
-    The checkpoint may have stages behind the last one that this backbone builds. A float net's weights go into a binary ResNet
-    through `bnn_tasks.backbones.load_float_checkpoint` instead.
+    The checkpoint may have stages behind the last one that this backbone builds. A float net's weights come in through
+    `FloatBackboneWeights` instead.
 
     Args:
         path: a checkpoint of ``bnn-tasks fit`` whose model has a backbone.
@@ -92,16 +109,14 @@ class BackboneWeights(StartWeights):
     """
 
     prefix = "model.backbone."
-    cure = "a checkpoint whose backbone has the same class, blocks, depth, width and stem; methods may differ"
+    cure = (
+        "a checkpoint whose backbone has the same class, blocks, depth, width and stem (methods may differ), or "
+        "FloatBackboneWeights for a float net's state_dict"
+    )
 
     def part(self, model: nn.Module) -> nn.Module:
         """The backbone."""
-        children = dict(model.named_children())
-        if "backbone" not in children:
-            raise ValueError(
-                f"Expected a model with a backbone, but {type(model).__name__} has {sorted(children)}. Cure: ModelWeights."
-            )
-        return children["backbone"]
+        return backbone_of(model)
 
     def choose(self, part: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of the parts that this backbone has."""

@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import torchvision
 import yaml
 from configs_for_tests import tiny_config
 from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from bnn_tasks.backbones import BiRealBlock, CifarResNet, ReActBlock, ResNet
 from bnn_tasks.binary import BinaryConv2d, Method, with_real_weights
-from bnn_tasks.callbacks import LastCheckpoint
+from bnn_tasks.callbacks import FloatBackboneWeights, LastCheckpoint
 from bnn_tasks.callbacks.start_weights import BackboneWeights, ModelWeights
 from bnn_tasks.data import SyntheticClassificationData, SyntheticDetectionData
 from bnn_tasks.export import ExportError, export
@@ -162,6 +163,31 @@ def test_what_does_not_fit_is_named(build: Any, callback: Any, message: str, fir
         fit(build(), tmp_path, callback(first))
 
 
+def test_a_float_nets_weights_become_latent_weights(tmp_path: Path) -> None:
+    float_net = torchvision.models.resnet18()
+    torch.save(float_net.state_dict(), tmp_path / "resnet18.pth")
+    start = Start()
+    build = partial(Classifier, backbone=ResNet(18, ReActBlock))
+    task = ClassificationTask(build, CLASSES, partial(torch.optim.AdamW, lr=0.01))
+    path = fit(task, tmp_path, FloatBackboneWeights(tmp_path / "resnet18.pth"), start)
+    state = float_net.state_dict()
+    for ours, theirs in [
+        ("conv1.weight", "conv1.weight"),
+        ("layer1.0.first.conv.weight", "layer1.0.conv1.weight"),
+        ("layer4.1.second.conv.weight", "layer4.1.conv2.weight"),
+    ]:
+        assert torch.equal(start.state[f"model.backbone.{ours}"], state[theirs]), ours
+    fit(task, tmp_path, FloatBackboneWeights(tmp_path / "gone.pth"), ckpt_path=path, weights_only=True)  # is not read
+
+
+def test_float_weights_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"gone\.pth' to be there.*Cure"):
+        fit(classifier(), tmp_path, FloatBackboneWeights(tmp_path / "gone.pth"))
+    (tmp_path / "bad.pth").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"bad\.pth' to hold a state_dict.*Cure"):
+        fit(classifier(), tmp_path, FloatBackboneWeights(tmp_path / "bad.pth"))
+
+
 class Bare(nn.Module):
     """A model without a backbone."""
 
@@ -174,6 +200,9 @@ def test_a_model_without_a_backbone(first: Path, tmp_path: Path) -> None:
     task = ClassificationTask(Bare, CLASSES, torch.optim.SGD)
     with pytest.raises(ValueError, match=r"model with a backbone, but Bare has \['body'\]"):
         fit(task, tmp_path, BackboneWeights(first))
+    torch.save({}, tmp_path / "float.pth")
+    with pytest.raises(ValueError, match=r"model with a backbone, but Bare has \['body'\]"):
+        fit(task, tmp_path, FloatBackboneWeights(tmp_path / "float.pth"))
 
 
 @pytest.mark.parametrize("content", [b"no checkpoint", None], ids=["damaged", "no backbone"])
