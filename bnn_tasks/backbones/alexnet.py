@@ -25,6 +25,7 @@ class AlexNet(StagedBackbone):
         out_indices: which maps to return, of 0 (after conv1's pool, stride 8), 1 (conv2's, 16) and 2 (conv5's, 32); no stride
             is above `output_stride`.
         output_stride: pixels between the positions of the last map: 8, 16 or 32 (the original's).
+        in_channels: channels of the images, >= 1; 3 is RGB, 1 grey or infrared.
 
     Raises:
         ValueError: an argument is out of range.
@@ -37,10 +38,13 @@ class AlexNet(StagedBackbone):
         width: int = 32,
         out_indices: Sequence[int] = (2,),
         output_stride: int = 32,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         if width < 1:
             raise ValueError(f"Expected `width` to be >= 1, but got {width}.")
+        if in_channels < 1:
+            raise ValueError(f"Expected `in_channels` to be >= 1, but got {in_channels}.")
         if output_stride not in (8, 16, 32):
             raise ValueError(f"Expected `output_stride` to be 8, 16 or 32, but got {output_stride}.")
         self._set_out_indices(out_indices, 3)
@@ -48,7 +52,7 @@ class AlexNet(StagedBackbone):
         conv2_stride, dilation = (1, 2) if output_stride == 8 else (2, 1)
         conv5_stride = 2 if output_stride == 32 else 1
         channels = [3 * width, 8 * width, 12 * width, 12 * width, 8 * width]
-        self.conv1 = nn.Conv2d(3, channels[0], 11, 4, 5, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, channels[0], 11, 4, 5, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
         self.act1 = nn.ReLU()
         self.maxpool = max_pool(3)
@@ -79,7 +83,7 @@ class AlexNet(StagedBackbone):
         self._initialise_real_convolutions()
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Extract features from `x`, (N, 3, H, W), normalised; one map per entry of ``out_indices``."""
+        """Extract features from `x`, (N, in_channels, H, W), normalised; one map per entry of ``out_indices``."""
         stem = self.bn2(self.maxpool(self.act1(self.bn1(self.conv1(x)))))
         maps = [stem, *self._run_stages(stem)]
         return [maps[index] for index in self.out_indices]

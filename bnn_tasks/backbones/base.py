@@ -18,7 +18,7 @@ class Backbone(nn.Module):
         """Extract features.
 
         Args:
-            x: (N, 3, H, W), normalised.
+            x: (N, C, H, W), normalised; C is 3 for RGB.
 
         Returns:
             One map (N, channels[i], ⌈H/reduction[i]⌉, ⌈W/reduction[i]⌉) per level.

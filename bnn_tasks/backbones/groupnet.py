@@ -114,7 +114,7 @@ class GroupStage(Stage):
             10 in the last two stages, where the published code gives all branches the last one); None is 1 for all.
 
     Raises:
-        ValueError: `branches` is below 1, or `dilations` are not as many numbers >= 1.
+        ValueError: `branches` or `count` is below 1, or `dilations` are not as many numbers >= 1.
     """
 
     def __init__(

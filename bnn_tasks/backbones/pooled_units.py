@@ -97,7 +97,7 @@ class RealPooledUnit(RealUnit):
         dilation: distance of the convolution's taps.
 
     Raises:
-        ValueError: `stride` is neither 1 nor 2.
+        ValueError: as for `RealUnit`, or `stride` is neither 1 nor 2.
     """
 
     def __init__(

@@ -30,9 +30,14 @@ class BlockStage(nn.Sequential, Stage):
         out_channels: channels of the output.
         stride: stride of the first block.
         count: blocks, >= 1.
+
+    Raises:
+        ValueError: `count` is below 1.
     """
 
     def __init__(self, block: BlockFactory, in_channels: int, out_channels: int, stride: int, count: int) -> None:
+        if count < 1:
+            raise ValueError(f"Expected `count` to be >= 1, but got {count}.")
         super().__init__(
             block(in_channels, out_channels, stride),
             *(block(out_channels, out_channels, 1) for _ in range(count - 1)),

@@ -50,6 +50,21 @@ def weights_only(method: str | Method) -> Method:
     return found
 
 
+def same_padding(kernel_size: int, dilation: int) -> int:
+    """The padding with which a convolution of stride s gives ⌈H/s⌉ × ⌈W/s⌉.
+
+    Args:
+        kernel_size: its taps, odd.
+        dilation: their distance.
+
+    Raises:
+        ValueError: `kernel_size` is even or below 1.
+    """
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"Expected `kernel_size` to be odd and >= 1, but got {kernel_size}.")
+    return dilation * (kernel_size // 2)
+
+
 class Unit(nn.Module):
     """Base class: ``conv`` is the convolution, ``bn`` its BatchNorm; (N, in, H, W) -> (N, out, ⌈H/s⌉, ⌈W/s⌉)."""
 
@@ -66,6 +81,9 @@ class RealUnit(Unit):
         stride: stride of the convolution.
         kernel_size: taps of the convolution, odd.
         dilation: distance of the taps.
+
+    Raises:
+        ValueError: `kernel_size` is even or below 1.
     """
 
     def __init__(
@@ -73,7 +91,7 @@ class RealUnit(Unit):
     ) -> None:
         super().__init__()
         self.activation = nn.ReLU()
-        padding = dilation * (kernel_size // 2)
+        padding = same_padding(kernel_size, dilation)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
 
@@ -108,7 +126,7 @@ class PlainUnit(Unit):
         dilation: int = 1,
     ) -> None:
         super().__init__()
-        padding = dilation * (kernel_size // 2)
+        padding = same_padding(kernel_size, dilation)
         self.conv = BinaryConv2d(
             in_channels, out_channels, kernel_size, stride, padding, dilation, method=binary_activations(method)
         )
@@ -145,7 +163,7 @@ class WeightOnlyUnit(RealUnit):
         dilation: int = 1,
     ) -> None:
         super().__init__(in_channels, out_channels, stride, kernel_size, dilation)
-        padding = dilation * (kernel_size // 2)
+        padding = same_padding(kernel_size, dilation)
         self.conv = BinaryConv2d(
             in_channels, out_channels, kernel_size, stride, padding, dilation, method=weights_only(method)
         )

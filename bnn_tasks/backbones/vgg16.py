@@ -36,6 +36,7 @@ class VGG16(StagedBackbone):
         out_indices: which maps to return, of 0 … 4: after conv1_2, conv2_2, conv3_3, conv4_3 and conv7, of stride 1, 2, 4,
             8 and `output_stride`; SSD's are 3 and 4.
         output_stride: pixels between the positions of the last map: 8, 16 (SSD's) or 32.
+        in_channels: channels of the images, >= 1; 3 is RGB, 1 grey or infrared.
 
     Raises:
         ValueError: an argument is out of range.
@@ -47,15 +48,18 @@ class VGG16(StagedBackbone):
         width: int = 64,
         out_indices: Sequence[int] = (3, 4),
         output_stride: int = 16,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         if width < 1:
             raise ValueError(f"Expected `width` to be >= 1, but got {width}.")
+        if in_channels < 1:
+            raise ValueError(f"Expected `in_channels` to be >= 1, but got {in_channels}.")
         if output_stride not in (8, 16, 32):
             raise ValueError(f"Expected `output_stride` to be 8, 16 or 32, but got {output_stride}.")
         self._set_out_indices(out_indices, 5)
         build: Callable[..., Unit] = unit
-        self.conv1_1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.conv1_1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.bn1_1 = nn.BatchNorm2d(width)
         stages = []
         channels = width
@@ -86,6 +90,6 @@ class VGG16(StagedBackbone):
         self._initialise_real_convolutions()
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Extract features from `x`, (N, 3, H, W), normalised; one map per entry of ``out_indices``."""
+        """Extract features from `x`, (N, in_channels, H, W), normalised; one map per entry of ``out_indices``."""
         maps = self._run_stages(self.bn1_1(self.conv1_1(x)))
         return [maps[index] for index in self.out_indices]

@@ -20,6 +20,7 @@ class VGGSmall(StagedBackbone):
         unit: (in_channels, out_channels, stride) -> the 3×3 unit.
         width: channels of the first two layers, >= 1; the next have 2 and 4 times as many.
         out_indices: which maps to return, of 0, 1, 2: after each pool, of stride 2, 4, 8.
+        in_channels: channels of the images, >= 1; 3 is RGB, 1 grey or infrared.
 
     Raises:
         ValueError: an argument is out of range.
@@ -30,12 +31,15 @@ class VGGSmall(StagedBackbone):
         unit: Callable[[int, int, int], Unit] = BACPUnit,
         width: int = 128,
         out_indices: Sequence[int] = (2,),
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         if width < 1:
             raise ValueError(f"Expected `width` to be >= 1, but got {width}.")
+        if in_channels < 1:
+            raise ValueError(f"Expected `in_channels` to be >= 1, but got {in_channels}.")
         self._set_out_indices(out_indices, 3)
-        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         stages = [
             nn.Sequential(unit(width, width, 2)),
@@ -53,6 +57,6 @@ class VGGSmall(StagedBackbone):
         self._initialise_real_convolutions()
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Extract features from `x`, (N, 3, H, W), normalised; one map per entry of ``out_indices``."""
+        """Extract features from `x`, (N, in_channels, H, W), normalised; one map per entry of ``out_indices``."""
         maps = self._run_stages(self.bn1(self.conv1(x)))
         return [maps[index] for index in self.out_indices]

@@ -48,7 +48,7 @@ class ImageClassifier(nn.Module):
     def _fix_size(self, input_size: tuple[int, int] | None) -> None:
         """Tie the layers whose scales have a value for every place to the size of the images."""
         if input_size is not None:
-            tie_to_size(self, torch.zeros(1, 3, *input_size))
+            tie_to_size(self, torch.zeros(1, len(self.normalize.mean), *input_size))
         if untied := untied_layers(self):
             raise ValueError(
                 f"Expected `input_size` for a method whose scales have a value for every place, but got None; such layers: "
@@ -59,7 +59,7 @@ class ImageClassifier(nn.Module):
         """Logits.
 
         Args:
-            images: (N, 3, H, W) RGB in [0, 1].
+            images: (N, C, H, W) in [0, 1], C as many as `mean` has values: RGB by default.
 
         Returns:
             (N, K).
@@ -117,6 +117,6 @@ class Classifier(ImageClassifier):
         self._fix_size(input_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K) of `images`, (N, 3, H, W) RGB in [0, 1]."""
+        """Logits (N, K) of `images`, (N, C, H, W) in [0, 1]."""
         logits: Tensor = self.head(self.backbone(self.normalize(images))[-1])
         return logits

@@ -11,9 +11,12 @@ from bnn_tasks.binary.names import nearest
 from bnn_tasks.models.classifier import ImageClassifier
 from bnn_tasks.models.detector import IMAGENET_MEAN, IMAGENET_STD
 
+# Their auxiliary heads run in training alone, which no graph holds; unasked, they warn of how they initialise.
+ARGUMENTS = {name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")}
+
 
 def torchvision_net(name: str, num_classes: int, pretrained: bool = False) -> nn.Module:
-    """A float network of torchvision.
+    """A float network of torchvision, without auxiliary heads.
 
     Args:
         name: as in ``torchvision.models.list_models()``.
@@ -29,18 +32,21 @@ def torchvision_net(name: str, num_classes: int, pretrained: bool = False) -> nn
             f"Expected `name` to be one of torchvision.models.list_models(module=torchvision.models), but got {name!r}."
             + nearest(name, known)
         )
-    net: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+    net: nn.Module = torchvision.models.get_model(
+        name, weights=None, num_classes=num_classes, **ARGUMENTS.get(name, {})
+    )
     if not pretrained:
         return net
-    try:
-        state = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=False)
+    try:  # by its own builder, which knows the names that old files have
+        published = torchvision.models.get_model(name, weights="DEFAULT", progress=False).state_dict()
     except Exception as error:  # the download raises a dozen kinds
         raise ValueError(
             f"Expected the pretrained weights of {name!r} to be at hand, but they could not be loaded "
             f"({type(error).__name__}: {error}). Cure: pretrained=False, or a connection to where torchvision's weights are."
         ) from error
-    own = net.state_dict()
-    net.load_state_dict({k: v if v.shape == own[k].shape else own[k] for k, v in state.items()})
+    net.load_state_dict(
+        {k: published[k] if published[k].shape == own.shape else own for k, own in net.state_dict().items()}
+    )
     return net
 
 
@@ -79,7 +85,7 @@ class BinarizedClassifier(ImageClassifier):
         self._fix_size(input_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K) of `images`, (N, 3, H, W) RGB in [0, 1]."""
+        """Logits (N, K) of `images`, (N, C, H, W) in [0, 1]."""
         logits: Tensor = self.net(self.normalize(images))
         return logits
 
@@ -121,7 +127,9 @@ class BinarizedTimm(BinarizedClassifier):
 
 
 class BinarizedTorchvision(BinarizedClassifier):
-    """Any classification network of torchvision by name, binarised.
+    """Any classification network of torchvision by name, without auxiliary heads, binarised.
+
+    The published weights of googlenet and inception_v3 expect images of `mean` and `std` [0.5, 0.5, 0.5].
 
     Args:
         num_classes: K >= 1; labels are 0 … K-1.

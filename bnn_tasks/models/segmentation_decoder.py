@@ -28,12 +28,17 @@ class PixelClassifier(nn.Sequential):
         activation: builds what comes before the convolution: a ReLU after real units, which end in a BatchNorm; nothing
             after binary ones, which end in their own nonlinearity.
         dropout: share of channels that training drops, in [0, 1).
+
+    Raises:
+        ValueError: `dropout` is out of range.
     """
 
     def __init__(
         self, channels: int, num_classes: int, activation: ActivationFactory = nn.Identity, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"Expected `dropout` to be in [0, 1), but got {dropout}.")
         self.activation = activation()
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.conv = nn.Conv2d(channels, num_classes, 1)

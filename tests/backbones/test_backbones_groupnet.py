@@ -19,6 +19,7 @@ from bnn_tasks.backbones import (
     ReActBlock,
     ResNet,
     SoftGate,
+    Stage,
     load_float_state_dict,
 )
 
@@ -150,3 +151,9 @@ def test_a_float_checkpoint_does_not_fill_branches() -> None:
         ValueError, match=r"Expected 'layer1' to be a sequence of blocks \(BlockStage\), but got GroupStage"
     ):
         load_float_state_dict(ResNet(18, ReActBlock, 4, 7, stage=GroupStage), renamed)
+
+
+@pytest.mark.parametrize("stage", [BlockStage, GroupStage])
+def test_a_stage_has_a_block(stage: type[Stage]) -> None:
+    with pytest.raises(ValueError, match="Expected `count` to be >= 1, but got 0"):
+        stage(ReActBlock, 2, 2, 1, 0)

@@ -132,6 +132,13 @@ def test_any_kernel_and_dilation_keeps_the_size(kind: type[Unit], kernel_size: i
     assert unit.conv.dilation == (dilation, dilation)
 
 
+@pytest.mark.parametrize("kernel_size", [0, 2])
+@pytest.mark.parametrize("kind", [*ALL, RealPooledUnit])
+def test_a_kernel_that_changes_the_size_is_refused(kind: type[Unit], kernel_size: int) -> None:
+    with pytest.raises(ValueError, match=f"Expected `kernel_size` to be odd and >= 1, but got {kernel_size}"):
+        kind(4, 4, kernel_size=kernel_size)
+
+
 @pytest.mark.parametrize("kind", [*BINARY, BACPUnit, CBAPUnit])
 def test_units_of_signs_refuse_weight_only_methods(kind: type[Unit]) -> None:
     with pytest.raises(ValueError, match=r"binarise activations, but got 'bwn'.*Cure: WeightOnlyBlock"):

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +11,18 @@ from torch import Tensor, nn
 from torchvision.models import vgg16
 from torchvision.models.vgg import make_layers
 
-from bnn_tasks.backbones import BiRealUnit, ChannelPath, PlainUnit, ReActUnit, RealUnit, Unit, WeightOnlyUnit
-from bnn_tasks.backbones.vgg16 import VGG16
-from bnn_tasks.backbones.vgg16_checkpoint import load_vgg16_state_dict
+from bnn_tasks.backbones import (
+    VGG16,
+    BiRealUnit,
+    ChannelPath,
+    PlainUnit,
+    ReActUnit,
+    RealUnit,
+    Unit,
+    WeightOnlyUnit,
+    load_float_checkpoint,
+    load_float_state_dict,
+)
 from bnn_tasks.binary import BinaryConv2d
 
 UNITS = [RealUnit, PlainUnit, BiRealUnit, ReActUnit, WeightOnlyUnit]
@@ -137,7 +147,7 @@ def small_vgg16(batch_norm: bool) -> nn.Module:
 def test_a_real_twin_computes_what_torchvision_computes(batch_norm: bool) -> None:
     torch.manual_seed(0)
     theirs, net = small_vgg16(batch_norm), VGG16(RealUnit, WIDTH, (0, 1, 2, 3, 4)).eval()
-    report = load_vgg16_state_dict(net, theirs.state_dict())
+    report = load_float_state_dict(net, theirs.state_dict())
     assert report.left_out == []
     assert all("num_batches_tracked" in name or "pool" in name for name in report.fresh)
     x = torch.randn(2, 3, 48, 64)
@@ -160,7 +170,7 @@ def test_a_real_twin_computes_what_torchvision_computes(batch_norm: bool) -> Non
 def test_signs_of_a_checkpoint_arrive_in_binary_layers(unit: type[Unit]) -> None:
     state = small_vgg16(True).state_dict()
     net = VGG16(unit, WIDTH)
-    load_vgg16_state_dict(net, state)
+    load_float_state_dict(net, state)
     assert torch.equal(net.conv1_1.weight, state["features.0.weight"])
     latent = net.layer5.conv5_3.conv.weight
     assert torch.equal(latent.sign(), state["features.40.weight"].sign())
@@ -173,20 +183,88 @@ def test_a_checkpoint_without_a_classifier_leaves_conv6_and_conv7() -> None:
     state = {name: tensor for name, tensor in small_vgg16(True).state_dict().items() if "classifier" not in name}
     net = VGG16(PlainUnit, WIDTH)
     before = net.layer5.conv6.conv.weight.detach().clone()
-    report = load_vgg16_state_dict(net, state)
+    report = load_float_state_dict(net, state)
     assert torch.equal(net.layer5.conv6.conv.weight, before)
     assert {"layer5.conv6.conv.weight", "layer5.conv7.conv.weight"} <= set(report.fresh)
 
 
-def _without_the_last(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in state.items() if not name.startswith("features.40")}
+def test_layers_that_are_not_built_are_left_out() -> None:
+    state = small_vgg16(False).state_dict()
+    net = VGG16(RealUnit, WIDTH, (1,))
+    report = load_float_state_dict(net, state)
+    assert report.loaded == sorted(
+        name for name in net.state_dict() if "pool" not in name and "num_batches_tracked" not in name
+    )
+    assert len(report.left_out) == 2 * (9 + 2)
 
 
-def test_checkpoints_that_do_not_fit() -> None:
+def test_from_a_file(tmp_path: Path) -> None:
     state = small_vgg16(True).state_dict()
-    with pytest.raises(ValueError, match=r"'features\.0\.weight' to give 'conv1_1'.*width"):
-        load_vgg16_state_dict(VGG16(PlainUnit, 2), state)
+    torch.save(state, tmp_path / "net.pth")
+    net = VGG16(ReActUnit, WIDTH)
+    report = load_float_checkpoint(net, tmp_path / "net.pth")
+    assert report.left_out == []
+    assert torch.equal(net.conv1_1.weight, state["features.0.weight"])
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / "parallel.pth")
+    with pytest.raises(ValueError, match=r"parallel\.pth: .*start with 'module\.'.*name\.removeprefix\('module\.'\)"):
+        load_float_checkpoint(net, tmp_path / "parallel.pth")
+
+
+def test_grey_images_by_the_sum_over_colours() -> None:
+    net = VGG16(PlainUnit, WIDTH, in_channels=1)
+    state = small_vgg16(True).state_dict()
+    with pytest.raises(ValueError, match=r"for 1 channel\(s\), but got one for 3.*sum\(1, keepdim=True\)"):
+        load_float_state_dict(net, state)
+    grey = torch.rand(1, 1, 9, 9)
+    expected = nn.functional.conv2d(grey.expand(1, 3, 9, 9), state["features.0.weight"], padding=1)
+    state["features.0.weight"] = state["features.0.weight"].sum(1, keepdim=True)
+    load_float_state_dict(net, state)
+    torch.testing.assert_close(net.conv1_1(grey), expected)
+
+
+WRONG = {
+    "features.28.weight": (torch.zeros(8 * WIDTH, 8 * WIDTH, 1, 1), r"'features\.28\.weight' to give .*width"),
+    "features.28.bias": (torch.zeros(1), r"'features\.28\.bias' to give"),
+    "classifier.0.weight": (torch.zeros(64 * WIDTH, 8), r"'classifier\.0' to be a fully-connected layer on 7×7 maps"),
+    "classifier.3.bias": (torch.zeros(2), r"'classifier\.3' to be a fully-connected layer"),
+    "pre_logits.fc1.weight": (torch.zeros(2), r"'pre_logits\.fc1\.weight' has no place.*'features\.' alone"),
+    "state_dict": ({}, r"Cure: state\['state_dict'\]"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_tensor_that_does_not_fit_leaves_the_backbone_as_it_is(name: str) -> None:
+    tensor, message = WRONG[name]
+    net = VGG16(PlainUnit, WIDTH)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        load_float_state_dict(net, {**small_vgg16(False).state_dict(), name: tensor})
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "name"),
+    [
+        (False, "features.28.bias"),
+        (False, "classifier.0.bias"),
+        (True, "features.1.running_var"),
+        (True, "features.41.running_mean"),
+        (True, "features.41.weight"),
+    ],
+)
+def test_a_missing_tensor_is_named(batch_norm: bool, name: str) -> None:
+    state = small_vgg16(batch_norm).state_dict()
+    del state[name]
+    with pytest.raises(ValueError, match=rf"lacks \['{name}'\]"):
+        load_float_state_dict(VGG16(PlainUnit, WIDTH), state)
+
+
+def test_checkpoints_of_other_networks() -> None:
+    state = small_vgg16(True).state_dict()
+    with pytest.raises(ValueError, match=r"'features\.0\.weight' to give .*width"):
+        load_float_state_dict(VGG16(PlainUnit, 2), state)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith("features.40")}
     with pytest.raises(ValueError, match=r"13 convolutions.*has 12"):
-        load_vgg16_state_dict(VGG16(PlainUnit, WIDTH), _without_the_last(state))
-    with pytest.raises(TypeError, match="VGG16"):
-        load_vgg16_state_dict(nn.Identity(), state)
+        load_float_state_dict(VGG16(PlainUnit, WIDTH), state)
+    with pytest.raises(TypeError, match="to be a ResNet or a VGG16"):
+        load_float_state_dict(nn.Identity(), state)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from bnn_tasks.backbones import (
+    VGG16,
     AlexNet,
     BACPUnit,
     CBAPUnit,
@@ -138,3 +139,19 @@ def test_alexnet_needs_units_with_a_pool() -> None:
 def test_an_output_stride_that_alexnet_has_not() -> None:
     with pytest.raises(ValueError, match="`output_stride` to be 8, 16 or 32, but got 4"):
         AlexNet(BACPUnit, 1, output_stride=4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("build", "stem"), [(VGGSmall, "conv1.weight"), (AlexNet, "conv1.weight"), (VGG16, "conv1_1.weight")]
+)
+def test_grey_images_are_the_mean_of_three_channels(build: type, stem: str) -> None:
+    torch.manual_seed(0)
+    unit = RealUnit if build is VGG16 else RealPooledUnit
+    grey, colour = build(unit, 2, in_channels=1).eval(), build(unit, 2).eval()
+    state = grey.state_dict()
+    colour.load_state_dict({**state, stem: state[stem].expand(-1, 3, -1, -1) / 3})
+    x = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(grey(x), colour(x.expand(-1, 3, -1, -1)))
+    with pytest.raises(ValueError, match="Expected `in_channels` to be >= 1, but got 0"):
+        build(unit, 2, in_channels=0)

@@ -153,3 +153,9 @@ def test_spatially_tied_methods_need_an_input_size() -> None:
     assert [tuple(f.shape) for f in first.output_scale.factors] == [(8, 1, 1), (1, 8, 1), (1, 1, 6)]
     with pytest.raises(ValueError, match=r"tied.*Cure: .*`input_size` of a classifier"):
         net(torch.rand(2, 3, 16, 16))
+
+
+def test_spatially_tied_methods_of_grey_images() -> None:
+    backbone = CifarResNet(8, partial(ReActBlock, method="xnor_pp_separable"), width=4, in_channels=1)
+    net = Classifier(3, backbone, mean=[0.4], std=[0.2], input_size=(16, 12))
+    assert net(torch.rand(2, 1, 16, 12)).shape == (2, 3)

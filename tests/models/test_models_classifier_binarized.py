@@ -1,5 +1,7 @@
 """Networks of timm and torchvision, binarised, as classifiers."""
 
+import re
+
 import pytest
 import timm
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 
 from bnn_tasks.binary import BinaryConv2d, BinaryLinear
 from bnn_tasks.models import BinarizedClassifier, BinarizedTimm, BinarizedTorchvision, ImageClassifier
+from bnn_tasks.models.classifier_binarized import torchvision_net
 
 KEEP = ["conv1", "fc", "*downsample*"]
 
@@ -98,3 +101,33 @@ def test_pretrained_weights_arrive_all_but_the_classifiers(monkeypatch: pytest.M
     assert torch.equal(net.net.state_dict()["layer4.1.conv2.weight"], published["layer4.1.conv2.weight"])
     assert torch.equal(net.net.conv1.weight, published["conv1.weight"])
     assert net.net.fc.weight.shape == (3, 512)
+
+
+def test_old_names_of_published_weights_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of DenseNets say norm.1 and conv.2, which torchvision's builder reads as norm1 and conv2."""
+    torch.manual_seed(0)
+    published = {k: v for k, v in torchvision.models.densenet121().state_dict().items() if "num_batches" not in k}
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", name): tensor for name, tensor in published.items()}
+    assert old.keys() != published.keys()
+    monkeypatch.setattr(torchvision.models._api.WeightsEnum, "get_state_dict", lambda *a, **k: dict(old))
+    net = torchvision_net("densenet121", 3, pretrained=True).state_dict()
+    assert all(torch.equal(net[name], tensor) for name, tensor in published.items() if "classifier" not in name)
+    assert net["classifier.weight"].shape == (3, 1024)
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+@pytest.mark.parametrize(("name", "size"), [("googlenet", 32), ("inception_v3", 75)])
+def test_auxiliary_heads_are_left_out(monkeypatch: pytest.MonkeyPatch, name: str, size: int) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, *a, **k: tensor)  # slow
+    published = torchvision.models.get_model(name, init_weights=True).state_dict()
+    monkeypatch.setattr(torchvision.models._api.WeightsEnum, "get_state_dict", lambda *a, **k: published)
+    net = BinarizedTorchvision(3, name, "bireal", ["fc", "*branch*"], pretrained=True)
+    state = net.net.state_dict()
+    assert "fc.weight" in state
+    assert not any("aux" in key.lower() for key in state)
+    real = [key for key in state if "branch" in key]
+    assert len(real) > 100
+    assert all(torch.equal(state[key], published[key]) for key in real)
+    net.train()
+    assert net(torch.rand(2, 3, size, size)).shape == (2, 3)

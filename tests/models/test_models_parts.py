@@ -94,3 +94,40 @@ def test_normalize_is_torchvisions() -> None:
     x = torch.rand(2, 3, 4, 4)
     expected = normalize(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     torch.testing.assert_close(Normalize()(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        ([], [], "a value for every channel, but got 0 and 0"),
+        ([0.5], [0.5, 0.5, 0.5], "a value for every channel, but got 1 and 3"),
+        ([0.5, 0.5], [0.2, 0.0], "`std` > 0 and finite"),
+        ([0.5], [-1.0], "`std` > 0 and finite"),
+        ([0.5], [float("nan")], "`std` > 0 and finite"),
+        ([0.5], [float("inf")], "`std` > 0 and finite"),
+        ([float("nan")], [0.5], r"`mean` in \[0, 1\]"),
+        ([123.7], [58.4], r"`mean` in \[0, 1\].*Cure: .*bytes over 255"),
+    ],
+)
+def test_what_normalises_nothing_is_refused(mean: list[float], std: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Normalize(mean, std)
+
+
+@pytest.mark.parametrize(("values", "channels"), [(1, 3), (3, 1), (3, 4)])
+def test_images_of_other_channels_than_values(values: int, channels: int) -> None:
+    net = Normalize([0.5] * values, [0.2] * values)
+    message = rf"images of {values} channel\(s\), as many as `mean` and `std` .* got {channels}. Cure: .*`in_channels`"
+    for graph in (net, torch.export.export(net, (torch.rand(2, values, 4, 4),)).module()):
+        assert graph(torch.rand(2, values, 4, 4)).shape == (2, values, 4, 4)
+    torch.testing.assert_close(
+        torch.fx.symbolic_trace(net)(torch.full((1, values, 1, 1), 0.7)), torch.ones(1, values, 1, 1)
+    )
+    with pytest.raises(ValueError, match=message):
+        net(torch.rand(2, channels, 4, 4))
+
+
+def test_whole_numbers_normalise_as_real_ones() -> None:
+    x = torch.rand(1, 3, 2, 2)
+    assert torch.equal(Normalize([0, 0, 0], [1, 1, 1])(x), x)
+    assert Normalize([0, 0, 0], [1, 1, 1]).mean.dtype == torch.float32

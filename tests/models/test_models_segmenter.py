@@ -219,6 +219,8 @@ def test_a_pixel_classifier_without_dropout_has_none() -> None:
         (lambda: BPAC(4, 4, ()), "rates"),
         (lambda: BPAC(4, 4, (0,)), "rates"),
         (lambda: ASPP(4, 0), "channels"),
+        (lambda: PixelClassifier(4, 2, dropout=1.0), r"`dropout` to be in \[0, 1\), but got 1.0"),
+        (lambda: PixelClassifier(4, 2, dropout=-0.1), "`dropout`"),
     ],
 )
 def test_bad_arguments(build: object, message: str) -> None:
