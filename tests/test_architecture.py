@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         },
     ),
     # runtime: drawing and reading pictures; binary: what telemetry measures.
-    "callbacks": ({"tasks", "runtime", "binary", "metrics"}, {"torch", "lightning", "matplotlib", "PIL"}),
+    "callbacks": ({"tasks", "runtime", "binary", "backbones", "metrics"}, {"torch", "lightning", "matplotlib", "PIL"}),
     "bench": ({"runtime"}, {"torch", "onnxruntime", "openvino", "nncf"}),
     "export": ({"binary", "backbones", "models", "runtime"}, {"torch"}),
 }

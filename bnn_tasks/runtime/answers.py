@@ -19,20 +19,26 @@ LEGEND_WIDTH = 240  # pixels at least, of a legend
 Found = Detections | Classification | Segmentation
 
 
-def rows(found: Found, classes: Sequence[str]) -> list[dict[str, Any]]:
+def rows(found: Found, classes: Sequence[str], category_ids: Sequence[int]) -> list[dict[str, Any]]:
     """What predictions.json lists of a picture: a row for each object, or one.
 
     Args:
         found: of the picture.
         classes: names by label.
+        category_ids: by label.
     """
     if isinstance(found, Segmentation):
         return [{"shares": dict(zip(classes, found.shares(len(classes)).tolist(), strict=True))}]
     if isinstance(found, Classification):
         best = [{"category": classes[k], "score": float(found.probabilities[k])} for k in found.top(TOP)]
-        return [{"category_id": found.label + 1, **best[0], "top5": best}]
+        return [{"category_id": category_ids[found.label], **best[0], "top5": best}]
     return [
-        {"category_id": label + 1, "category": classes[label], "bbox": [x0, y0, x1 - x0, y1 - y0], "score": score}
+        {
+            "category_id": category_ids[label],
+            "category": classes[label],
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "score": score,
+        }
         for (x0, y0, x1, y1), score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist())
     ]
 

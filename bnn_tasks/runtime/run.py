@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from bnn_tasks.runtime import answers
+from bnn_tasks.runtime.coco_ids import coco_ids
 from bnn_tasks.runtime.images import ImageError, image_files, read_image
 from bnn_tasks.runtime.predictions_file import PredictionsFile
 from bnn_tasks.runtime.segmentation import Segmentation
@@ -122,6 +123,7 @@ def run_folder(
     threads: int = 1,
     draw_from: float = 0.3,
     window: float | None = None,
+    annotations: str | os.PathLike[str] | None = None,
 ) -> RunReport:
     """Detect objects in pictures, segment or classify them; write each picture with the result, and ``predictions.json``.
 
@@ -140,11 +142,14 @@ def run_folder(
         draw_from: detections of a lower score are listed but not drawn, in [0, 1].
         window: of a segmenter, share by which windows of the input's size overlap, in [0, 1), in which pictures that are larger
             are segmented at their own scale; None resizes each picture to the input.
+        annotations: of a detector, a COCO file whose own image and category ids ``predictions.json`` gets, by ``file_name`` and
+            class name; pictures that it lacks are left out with a warning. None numbers pictures and labels.
 
     Raises:
         ArtifactError: `model` is damaged.
-        ValueError: `model` is none of the three, there is nothing to read, a picture would be drawn over, `out` is a file, or
-            `draw_from` or `window` is out of range or not for this net.
+        ValueError: `model` is none of the three, there is nothing to read, a picture would be drawn over, `out` is a file,
+            `draw_from` or `window` is out of range, `window` or `annotations` is not for this net, or `annotations` has not
+            what it needs, see `coco_ids`.
     """
     if not 0 <= draw_from <= 1:
         raise ValueError(f"Expected the score to draw from to be in [0, 1], but got {draw_from}.")
@@ -157,15 +162,25 @@ def run_folder(
         )
     if window is not None:
         check_overlap(window)
+    if annotations is not None and report.kind != "detector":
+        raise ValueError(
+            f"Expected a detector for --annotations, but {os.fspath(model)!r} is a {report.kind}. Cure: without."
+        )
     if report.out.is_file():
         raise ValueError(f"Expected --out to be a folder, but {os.fspath(out)!r} is a file. Cure: another name.")
     images = list(find_images(paths, report.out))
     names = _drawn_names(images, report.out, report.kind == "segmenter")
+    category_ids: Sequence[int] = range(1, len(session.classes) + 1)
+    image_ids: Sequence[int | None] = range(1, len(images) + 1)
+    if annotations is not None:
+        category_ids, image_ids = coco_ids(Path(annotations), session.classes, [name for _, name in images])
     report.out.mkdir(parents=True, exist_ok=True)
     session.warm_up()
     seconds = 0.0
     with PredictionsFile(report.out / "predictions.json") as predictions:
-        for index, (path, name) in enumerate(images, 1):
+        for (path, name), picture, image_id in zip(images, names, image_ids):
+            if image_id is None:
+                continue
             try:
                 image = read_image(path)
             except ImageError as error:
@@ -181,13 +196,12 @@ def run_folder(
                 continue
             seconds += time.perf_counter() - start
             report.images += 1
-            picture = names[index - 1]
-            head: dict[str, object] = {"image_id": index, "file_name": name}
+            head: dict[str, object] = {"image_id": image_id, "file_name": name}
             if isinstance(found, Segmentation):
                 (report.out / MASKS).mkdir(exist_ok=True)
                 answers.mask_picture(found.classes).save(report.out / MASKS / picture.name)
                 head["mask"] = f"{MASKS}/{picture.name}"
-            listed = answers.rows(found, session.classes)
+            listed = answers.rows(found, session.classes, category_ids)
             if report.detections is not None:
                 report.detections += len(listed)
             Image.fromarray(answers.drawn(image, found, session.classes, draw_from)).save(picture)

@@ -28,15 +28,19 @@ class ImageDetections:
     labels: np.ndarray
 
 
-def coco_results(images: Iterable[ImageDetections], category_ids: list[int]) -> list[dict[str, Any]]:
+def coco_results(
+    images: Iterable[ImageDetections], category_ids: list[int], classes: list[str]
+) -> list[dict[str, Any]]:
     """Detections as the rows of a COCO results file, by image id, then by falling score; nothing is rounded.
 
     Args:
         images: each image once, in any order.
         category_ids: of the K classes, in label order.
+        classes: their names, in label order.
 
     Returns:
-        Rows of ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``, and besides, ``file_name``.
+        Rows of ``image_id``, ``category_id``, ``bbox`` (x, y, width, height) and ``score``, and besides, ``file_name`` and
+        ``category``, the class's name.
     """
     rows = []
     for image in sorted(images, key=lambda image: image.target.image_id):
@@ -49,6 +53,7 @@ def coco_results(images: Iterable[ImageDetections], category_ids: list[int]) -> 
                     "image_id": image.target.image_id,
                     "file_name": image.target.file_name,
                     "category_id": category_ids[label],
+                    "category": classes[label],
                     "bbox": box,
                     "score": score,
                 }
@@ -121,7 +126,8 @@ class DetectionMetrics:
             truth = of_images(ground_truth, [image.target.image_id for image in images])
         if (names := [category["name"] for category in truth["categories"]]) != self.classes:
             raise ValueError(f"Expected ground truth of the classes {self.classes}, but got {names}.")
-        values = coco_metrics(truth, coco_results(images, [category["id"] for category in truth["categories"]]))
+        ids = [category["id"] for category in truth["categories"]]
+        values = coco_metrics(truth, coco_results(images, ids, self.classes))
         voc, objects = VOCEvaluator(len(self.classes)), truth_by_image(truth)
         for image in images:
             true = objects[image.target.image_id]

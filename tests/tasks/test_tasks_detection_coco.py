@@ -202,8 +202,8 @@ def test_ground_truth_of_other_images_or_classes_is_refused() -> None:
 
 
 def test_rows_have_the_sets_own_ids() -> None:
-    rows = coco_results([detections(target(7, [], [], []), [BOX, FAR], [0.25, 0.5], [1, 0])], [3, 10_000])
-    assert [(row["image_id"], row["category_id"], row["bbox"], row["score"]) for row in rows] == [
-        (7, 3, [40, 40, 20, 20], 0.5),
-        (7, 10_000, [10, 10, 20, 20], 0.25),
+    rows = coco_results([detections(target(7, [], [], []), [BOX, FAR], [0.25, 0.5], [1, 0])], [3, 10_000], ["a", "b"])
+    assert [(row["image_id"], row["category_id"], row["category"], row["bbox"], row["score"]) for row in rows] == [
+        (7, 3, "a", [40, 40, 20, 20], 0.5),
+        (7, 10_000, "b", [10, 10, 20, 20], 0.25),
     ]
