@@ -4,7 +4,7 @@ from bnn_tasks.metrics.boundary import boundary_f
 from bnn_tasks.metrics.detection_confusion import detection_confusion
 from bnn_tasks.metrics.segmentation import SegmentationConfusion
 from bnn_tasks.metrics.truth import ImageTruth, object_counts, of_images, truth_by_image
-from bnn_tasks.metrics.voc import Detected, VOCEvaluator, VOCResult, voc_average_precision
+from bnn_tasks.metrics.voc import Detected, VOCEvaluator, VOCResult
 
 __all__ = [
     "Detected",
@@ -17,5 +17,4 @@ __all__ = [
     "object_counts",
     "of_images",
     "truth_by_image",
-    "voc_average_precision",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bnn_tasks.metrics.boxes import overlaps
+from bnn_tasks.metrics.boxes import check_scores, checked_boxes, overlaps
 from bnn_tasks.metrics.truth import ImageTruth
 from bnn_tasks.metrics.voc import Detected
 
@@ -29,7 +29,7 @@ def detection_confusion(
         (K + 1, K + 1) int64; row: true class, column: detected class; the last cell is 0.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value out of its range, shapes that do not fit, a box or score that is not finite.
     """
     if num_classes < 1:
         raise ValueError(f"Expected `num_classes` to be >= 1, but got {num_classes}.")
@@ -37,18 +37,21 @@ def detection_confusion(
         raise ValueError(f"Expected `score_threshold` in [0, 1] and `iou` in (0, 1], but got {score_threshold}, {iou}.")
     counts = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for detected, truth in images:
+        boxes, labels = checked_boxes("boxes", detected.boxes, "labels", detected.labels, num_classes)
+        true_boxes, true_labels = checked_boxes("true boxes", truth.boxes, "true labels", truth.labels, num_classes)
+        check_scores(detected.scores, len(labels))
         order = np.argsort(-detected.scores, kind="stable")
         order = order[detected.scores[order] >= score_threshold]
         ignored = truth.difficult | truth.crowd
         free = ~ignored
         # A column more, which nothing overlaps, so that there is always a best object.
-        table = np.pad(overlaps(detected.boxes[order].astype(np.float64), truth.boxes, truth.crowd), ((0, 0), (0, 1)))
-        for row, label in zip(table, detected.labels[order]):
+        table = np.pad(overlaps(boxes[order], true_boxes, truth.crowd), ((0, 0), (0, 1)))
+        for row, label in zip(table, labels[order]):
             best = np.where(np.append(free, True), row, -1.0).argmax()
             if row[best] >= iou:
                 free[best] = False
-                counts[truth.labels[best], label] += 1
+                counts[true_labels[best], label] += 1
             elif not (row[:-1][ignored] >= iou).any():
                 counts[-1, label] += 1
-        np.add.at(counts[:, -1], truth.labels[free], 1)
+        np.add.at(counts[:, -1], true_labels[free], 1)
     return counts

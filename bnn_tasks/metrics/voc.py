@@ -1,12 +1,11 @@
 """Average precision of detections as PASCAL VOC defines it, in numpy alone."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from bnn_tasks.metrics.boxes import overlaps
+from bnn_tasks.metrics.boxes import check_scores, checked_boxes, overlaps
 
 
 class Detected(NamedTuple):
@@ -21,20 +20,6 @@ class Detected(NamedTuple):
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
-
-
-class Truth(NamedTuple):
-    """One image's true objects.
-
-    Attributes:
-        boxes: (M, 4) xyxy, pixels.
-        labels: (M,) integers in 0..K-1.
-        difficult: (M,) bool; neither found nor missed.
-    """
-
-    boxes: np.ndarray
-    labels: np.ndarray
-    difficult: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -110,11 +95,10 @@ class VOCEvaluator:
         Raises:
             ValueError: shapes that do not fit, a label out of range, a box or score that is not finite.
         """
-        boxes, labels = self._checked("boxes", boxes, "labels", labels)
-        gt_boxes, gt_labels = self._checked("gt_boxes", gt_boxes, "gt_labels", gt_labels)
+        boxes, labels = checked_boxes("boxes", boxes, "labels", labels, self.num_classes)
+        gt_boxes, gt_labels = checked_boxes("gt_boxes", gt_boxes, "gt_labels", gt_labels, self.num_classes)
+        check_scores(scores, len(labels))
         scores, difficult = np.asarray(scores, np.float64), np.asarray(gt_difficult, bool)
-        if scores.shape != labels.shape or not np.isfinite(scores).all():
-            raise ValueError(f"Expected `scores` to be {len(labels)} finite numbers, but got {scores}")
         if difficult.shape != gt_labels.shape:
             raise ValueError(f"Expected `gt_difficult` to be of shape {gt_labels.shape}, but got {difficult.shape}")
         self._positives += np.bincount(gt_labels[~difficult], minlength=self.num_classes)
@@ -125,18 +109,6 @@ class VOCEvaluator:
             hits = _match(overlaps(boxes[mine][order], gt_boxes[true]), difficult[true], self.iou)
             self._scores[label].append(scores[mine][order])
             self._hits[label].append(hits)
-
-    def _checked(
-        self, boxes_name: str, boxes: np.ndarray, labels_name: str, labels: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        boxes, labels = np.asarray(boxes, np.float64), np.asarray(labels)
-        if labels.ndim != 1 or (len(labels) and not np.issubdtype(labels.dtype, np.integer)):
-            raise ValueError(f"Expected `{labels_name}` to be a row of integers, but got {labels.dtype} {labels.shape}")
-        if boxes.shape != (len(labels), 4) or not np.isfinite(boxes).all():
-            raise ValueError(f"Expected `{boxes_name}` to be ({len(labels)}, 4), finite, but got {boxes}")
-        if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
-            raise ValueError(f"Expected `{labels_name}` to be in 0..{self.num_classes - 1}, but got {labels}")
-        return boxes, labels.astype(np.int64)
 
     def compute(self) -> VOCResult:
         """Return the scores over all images so far."""
@@ -194,27 +166,3 @@ def eleven_point_ap(precision: np.ndarray, recall: np.ndarray) -> float:
     """
     points = np.arange(11) / 10  # k/10 correctly rounded, as the recall n/N is: 3/10 reaches 0.3
     return float(np.mean([precision[recall >= point].max(initial=0.0) for point in points]))
-
-
-def voc_average_precision(
-    detections: Sequence[Detected], ground_truth: Sequence[Truth], num_classes: int, iou: float = 0.5
-) -> VOCResult:
-    """Compute VOC's average precision of a whole set, see ``VOCEvaluator``.
-
-    Args:
-        detections: one per image.
-        ground_truth: one per image, in the same order.
-        num_classes: K, at least 1.
-        iou: threshold, 0 < iou <= 1.
-
-    Raises:
-        ValueError: not as many of one as of the other, or what ``VOCEvaluator`` refuses.
-    """
-    if len(detections) != len(ground_truth):
-        raise ValueError(
-            f"Expected `detections` to have an entry for each image, but got {len(detections)} for {len(ground_truth)}"
-        )
-    evaluator = VOCEvaluator(num_classes, iou)
-    for detected, truth in zip(detections, ground_truth):
-        evaluator.update(*detected, *truth)
-    return evaluator.compute()

@@ -11,6 +11,25 @@ DELTA_CLIP = math.log(1000 / 16)
 BACKGROUND, BETWEEN = -1, -2
 
 
+def around_positions(base: Tensor, stride: tuple[float, float], x: Tensor) -> Tensor:
+    """Boxes around the centre of every position of a map: base[a] moved to ((x + ½)·sx, (y + ½)·sy).
+
+    Args:
+        base: (A, 4) xyxy around 0, pixels.
+        stride: (sy, sx), pixels between positions.
+        x: (..., h, w); only the size counts.
+
+    Returns:
+        (h·w·A, 4) xyxy pixels, in the order y, x, box; float32, or float64 where ``base`` is.
+    """
+    height, width = x.shape[-2:]
+    ys = (torch.arange(height, device=x.device) + 0.5) * stride[0]
+    xs = (torch.arange(width, device=x.device) + 0.5) * stride[1]
+    cy, cx = torch.meshgrid(ys, xs, indexing="ij")
+    centres = torch.stack([cx, cy, cx, cy], dim=-1)
+    return (centres[:, :, None] + base).reshape(-1, 4)
+
+
 class Anchors(nn.Module):
     """Boxes of fixed shapes around every position of every level.
 
@@ -35,7 +54,7 @@ class Anchors(nn.Module):
             raise ValueError(
                 f"Expected one list of anchor sizes a level, equally long, for {len(strides)} levels, but got {sizes}."
             )
-        if min(*strides, *(size for level in sizes for size in level), *ratios) <= 0:
+        if not all(0 < x < math.inf for x in (*strides, *(size for level in sizes for size in level), *ratios)):
             raise ValueError(f"Expected positive strides, sizes and ratios, but got {strides}, {sizes}, {ratios}.")
         self.strides = list(strides)
         halves = [
@@ -59,15 +78,10 @@ class Anchors(nn.Module):
         Returns:
             (h·w·A, 4) a level, xyxy pixels, in the order y, x, anchor.
         """
-        anchors = []
-        for level, (stride, x) in enumerate(zip(self.strides, maps, strict=True)):
-            height, width = x.shape[-2:]
-            ys = (torch.arange(height, device=x.device) + 0.5) * stride
-            xs = (torch.arange(width, device=x.device) + 0.5) * stride
-            cy, cx = torch.meshgrid(ys, xs, indexing="ij")
-            centres = torch.stack([cx, cy, cx, cy], dim=-1)
-            anchors.append((centres[:, :, None] + self.base[level]).reshape(-1, 4))
-        return anchors
+        return [
+            around_positions(base, (stride, stride), x)
+            for base, stride, x in zip(self.base, self.strides, maps, strict=True)
+        ]
 
 
 Weights = tuple[float, float, float, float]

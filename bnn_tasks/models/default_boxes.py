@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bnn_tasks.models.anchors import BACKGROUND
+from bnn_tasks.models.anchors import BACKGROUND, around_positions
 
 # Sides over the input's at 300 px: 30 px on conv4_3, then 0.2 … 0.9 in steps of 17 hundredths (the authors' VOC configuration;
 # 0.2 + 0.7·k/4 in the paper), and one more for the last map's second square.
@@ -39,7 +39,8 @@ class DefaultBoxes(nn.Module):
                 f"Expected one list of ratios a map and one side more than maps, but got {len(ratios)} lists and "
                 f"{len(sides)} sides for {len(strides)} maps."
             )
-        if min(*sides, *(step for pair in strides for step in pair), *(a for level in ratios for a in level)) <= 0:
+        values = (*sides, *(step for pair in strides for step in pair), *(a for level in ratios for a in level))
+        if not all(0 < x < math.inf for x in values):
             raise ValueError(f"Expected positive strides, sides and ratios, but got {strides}, {sides}, {ratios}.")
         self.strides = [(float(sy), float(sx)) for sy, sx in strides]
         self.per_position: list[int] = []
@@ -66,15 +67,10 @@ class DefaultBoxes(nn.Module):
         Returns:
             (h·w·A, 4) a map, xyxy pixels, in the order y, x, box.
         """
-        boxes = []
-        for level, ((sy, sx), x) in enumerate(zip(self.strides, maps, strict=True)):
-            height, width = x.shape[-2:]
-            ys = (torch.arange(height, device=x.device) + 0.5) * sy
-            xs = (torch.arange(width, device=x.device) + 0.5) * sx
-            cy, cx = torch.meshgrid(ys, xs, indexing="ij")
-            centres = torch.stack([cx, cy, cx, cy], dim=-1)
-            boxes.append((centres[:, :, None] + self.base(level)).reshape(-1, 4))
-        return boxes
+        return [
+            around_positions(self.base(level), stride, x)
+            for level, (stride, x) in enumerate(zip(self.strides, maps, strict=True))
+        ]
 
 
 def match_default_boxes(iou: Tensor, ignore: Tensor, threshold: float) -> Tensor:

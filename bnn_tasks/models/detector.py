@@ -1,5 +1,6 @@
 """What every detector offers: one forward that serves loss, boxes and export."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -91,6 +92,9 @@ class Normalize(nn.Module):
     Args:
         mean: per channel, in [0, 1]; ImageNet's RGB ones by default.
         std: per channel, > 0; ImageNet's RGB ones by default.
+
+    Raises:
+        ValueError: a value is out of range, or `std` is not as long as `mean`.
     """
 
     mean: Tensor
@@ -98,11 +102,25 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("std", torch.tensor(std))
+        if len(mean) < 1 or len(mean) != len(std):
+            raise ValueError(
+                f"Expected `mean` and `std` to have a value for every channel, but got {len(mean)} and {len(std)} values."
+            )
+        if not all(0 <= value <= 1 for value in mean) or not all(0 < value < math.inf for value in std):
+            raise ValueError(
+                f"Expected `mean` in [0, 1] and `std` > 0 and finite, but got {list(mean)} and {list(std)}. "
+                "Cure: values of images in [0, 1], those of bytes over 255."
+            )
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise `x`, (N, C, H, W), in [0, 1]."""
+        """Normalise `x`, (N, C, H, W), in [0, 1]; ValueError if C is not the number of values."""
+        if isinstance(x, Tensor) and x.shape[-3] != len(self.mean):  # in tracing there is nothing to check
+            raise ValueError(
+                f"Expected images of {len(self.mean)} channel(s), as many as `mean` and `std` have values, but got "
+                f"{x.shape[-3]}. Cure: as many values, and the backbone's `in_channels` the same; or the data's `channels`."
+            )
         return (x - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
 
@@ -189,22 +207,6 @@ class Detector(nn.Module):
     def export_graph(self) -> list[DecodeNode | StageNode]:
         """What the runtime does after ``dense``; the last node gives ``boxes``, ``scores`` and ``labels``."""
         raise NotImplementedError
-
-
-def check_suppression(score_threshold: float, nms_threshold: float, top_k: int, max_detections: int) -> None:
-    """Raise ValueError unless what a detector keeps of its detections is within range.
-
-    Args:
-        score_threshold: in [0, 1).
-        nms_threshold: IoU in [0, 1].
-        top_k: >= 1.
-        max_detections: >= 1.
-    """
-    if not 0 <= score_threshold < 1 or not 0 <= nms_threshold <= 1 or min(top_k, max_detections) < 1:
-        raise ValueError(
-            "Expected `score_threshold` in [0, 1), `nms_threshold` in [0, 1], `top_k` and `max_detections` >= 1, but "
-            f"got {score_threshold}, {nms_threshold}, {top_k}, {max_detections}."
-        )
 
 
 def check_every_size(detector: nn.Module) -> None:

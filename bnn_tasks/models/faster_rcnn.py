@@ -1,11 +1,11 @@
 """Faster R-CNN on a pyramid: every part real or binary by choice (Ren et al., 2015; Lin et al., FPN, 2017)."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from bnn_tasks.backbones import Backbone
 from bnn_tasks.models.anchors import DELTA_CLIP, Anchors, decode, rows
@@ -21,13 +21,14 @@ from bnn_tasks.models.detector import (
     RawOutputs,
     StageNode,
     check_every_size,
-    check_suppression,
 )
 from bnn_tasks.models.fpn import FPN
 from bnn_tasks.models.proposals import Candidates, Proposals
 from bnn_tasks.models.roi import PyramidRoIAlign
 from bnn_tasks.models.rpn import RPNLoss
 from bnn_tasks.models.rpn_head import RPNHead
+from bnn_tasks.models.suppression import check_suppression, suppressed
+from bnn_tasks.models.target_check import check_targets
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of the second stage's deltas: the inverse of their spread (Girshick, Fast R-CNN)
 
@@ -88,16 +89,15 @@ class FasterRCNN(Detector):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"Expected `num_classes` to be >= 1, but got {num_classes}.")
-        if anchor_scale <= 0:
-            raise ValueError(f"Expected `anchor_scale` to be > 0, but got {anchor_scale}.")
+        if not 0 < anchor_scale < math.inf:
+            raise ValueError(f"Expected `anchor_scale` to be > 0, finite, but got {anchor_scale}.")
         check_suppression(score_threshold, nms_threshold, top_k, max_detections)
         self.num_classes = num_classes
         self.normalize = Normalize() if normalize is None else normalize
         self.backbone = backbone
         self.neck = neck(backbone.feature_info.channels())
-        strides = list(backbone.feature_info.reduction())
-        self.roi_align = roi_align(strides)
-        strides += [strides[-1] * 2 ** (extra + 1) for extra in range(self.neck.levels - len(strides))]
+        self.roi_align = roi_align(backbone.feature_info.reduction())
+        strides = self.neck.strides(backbone.feature_info.reduction())
         self.feature_channels, self.feature_strides = [self.neck.channels] * self.neck.levels, strides
         self.anchors = Anchors(strides, [[anchor_scale * stride] for stride in strides], ratios)
         self.rpn_head = rpn_head(self.neck.channels, self.neck.levels, self.anchors.per_position)
@@ -128,7 +128,7 @@ class FasterRCNN(Detector):
             outputs: what ``predict`` returned.
             size: (H, W) of the images.
         """
-        anchors = self.anchors(outputs["objectness"])
+        anchors = [x.float() for x in self.anchors(outputs["objectness"])]
         logits = [x.float().flatten(1) for x in rows(outputs["objectness"], 1)]
         deltas = [x.float() for x in rows(outputs["rpn_deltas"], 4)]
         return [
@@ -152,7 +152,12 @@ class FasterRCNN(Detector):
         return self.roi_align(outputs["features"], boxes)
 
     def loss(self, outputs: RawOutputs, targets: Sequence[BoxTarget]) -> dict[str, Tensor]:
-        """``rpn_cls`` and ``rpn_box``, see `RPNLoss`; ``cls``, cross-entropy, and ``box``, both per sampled region."""
+        """``rpn_cls`` and ``rpn_box``, see `RPNLoss`; ``cls``, cross-entropy, and ``box``, both per sampled region.
+
+        Raises:
+            ValueError: not one target an image, or a label that is no class.
+        """
+        check_targets(targets, len(outputs["objectness"][0]), self.num_classes)
         logits = torch.cat(rows(outputs["objectness"], 1), dim=1)[..., 0].float()
         deltas = torch.cat(rows(outputs["rpn_deltas"], 4), dim=1).float()
         losses = self.rpn_loss(torch.cat(self.anchors(outputs["objectness"])), logits, deltas, targets)
@@ -175,9 +180,7 @@ class FasterRCNN(Detector):
         return self.detections(proposals, self.box_head(self.region_features(outputs, proposals)), size)
 
     def detections(self, proposals: Tensor, found: RawOutputs, size: tuple[int, int]) -> list[Boxes]:
-        """Boxes corrected, clipped to the image, scored by softmax and thinned by NMS per class.
-
-        A box without area, such as one that fills up, is no detection.
+        """Boxes corrected, scored by softmax; then `suppressed`.
 
         Args:
             proposals: (N, R, 4) xyxy.
@@ -186,20 +189,17 @@ class FasterRCNN(Detector):
         """
         (logits,), (deltas,) = rows(found["cls_logits"], self.num_classes + 1), rows(found["box_deltas"], 4)
         return [
-            self._detect_image(*image, size) for image in zip(logits.float(), deltas.float(), proposals, strict=True)
+            suppressed(
+                [torch.softmax(image_logits.float(), dim=1)[:, :-1]],
+                [decode(image_deltas.float(), image_proposals, BOX_WEIGHTS)],
+                size,
+                self.score_threshold,
+                self.nms_threshold,
+                self.top_k,
+                self.max_detections,
+            )
+            for image_logits, image_deltas, image_proposals in zip(logits, deltas, proposals, strict=True)
         ]
-
-    def _detect_image(self, logits: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int]) -> Boxes:
-        boxes = clip_boxes_to_image(decode(deltas, proposals, BOX_WEIGHTS), size)
-        scores = torch.softmax(logits, dim=1)[:, :-1]
-        solid = (boxes[:, 2:] > boxes[:, :2]).all(dim=1, keepdim=True)
-        kept = torch.nonzero(((scores > self.score_threshold) & solid).flatten()).flatten()
-        flat = scores.flatten()[kept]
-        order = torch.sort(flat, descending=True, stable=True).indices[: self.top_k]
-        kept, flat = kept[order], flat[order]
-        boxes, labels = boxes[kept // self.num_classes], kept % self.num_classes
-        chosen = batched_nms(boxes, flat, labels, self.nms_threshold)[: self.max_detections]
-        return Boxes(boxes[chosen], flat[chosen], labels[chosen])
 
     def export_graph(self) -> list[DecodeNode | StageNode]:
         """Anchors, proposals, RoIAlign, the box head, box decoding, NMS."""

@@ -71,6 +71,14 @@ class FPN(nn.Module):
         """How many maps ``forward`` returns."""
         return len(self.outputs) + len(self.extra)
 
+    def strides(self, reduction: Sequence[int]) -> list[int]:
+        """Pixels between the positions of every level.
+
+        Args:
+            reduction: the same of the backbone's maps, fine to coarse.
+        """
+        return [*reduction, *(reduction[-1] * 2 ** (extra + 1) for extra in range(len(self.extra)))]
+
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Build the pyramid.
 

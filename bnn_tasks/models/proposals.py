@@ -44,7 +44,7 @@ class Proposals:
     """
 
     def __init__(self, top_k: int = 1000, nms_threshold: float = 0.7, min_size: float = 1.0, count: int = 300) -> None:
-        if min(top_k, count) < 1 or not 0 <= nms_threshold <= 1 or min_size < 0:
+        if min(top_k, count) < 1 or not 0 <= nms_threshold <= 1 or not min_size >= 0:
             raise ValueError(
                 "Expected `top_k` and `count` >= 1, `nms_threshold` in [0, 1] and `min_size` >= 0, but got "
                 f"{top_k}, {count}, {nms_threshold}, {min_size}."

@@ -1,10 +1,11 @@
 """RetinaNet: backbone, pyramid and towers each real or binary by choice (Lin et al., Focal Loss, 2017)."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
 from bnn_tasks.backbones import Backbone
 from bnn_tasks.models.anchors import BACKGROUND, DELTA_CLIP, Anchors, decode, in_crowd, match
@@ -18,10 +19,11 @@ from bnn_tasks.models.detector import (
     RawOutputs,
     StageNode,
     check_every_size,
-    check_suppression,
 )
 from bnn_tasks.models.fpn import FPN
 from bnn_tasks.models.retinanet_head import RetinaNetHead
+from bnn_tasks.models.suppression import check_suppression, suppressed
+from bnn_tasks.models.target_check import check_targets
 
 OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))  # three anchor scales a level (Lin et al., 2017, §4)
 
@@ -69,8 +71,8 @@ class RetinaNet(Detector):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"Expected `num_classes` to be >= 1, but got {num_classes}.")
-        if anchor_scale <= 0:
-            raise ValueError(f"Expected `anchor_scale` to be > 0, but got {anchor_scale}.")
+        if not 0 < anchor_scale < math.inf:
+            raise ValueError(f"Expected `anchor_scale` to be > 0, finite, but got {anchor_scale}.")
         if not 0 <= background <= foreground <= 1:
             raise ValueError(f"Expected 0 <= `background` <= `foreground` <= 1, but got {background}, {foreground}.")
         check_suppression(score_threshold, nms_threshold, top_k, max_detections)
@@ -78,8 +80,7 @@ class RetinaNet(Detector):
         self.normalize = Normalize() if normalize is None else normalize
         self.backbone = backbone
         self.neck = neck(backbone.feature_info.channels())
-        strides = list(backbone.feature_info.reduction())
-        strides += [strides[-1] * 2 ** (extra + 1) for extra in range(self.neck.levels - len(strides))]
+        strides = self.neck.strides(backbone.feature_info.reduction())
         self.anchors = Anchors(strides, [[anchor_scale * s * octave for octave in OCTAVES] for s in strides], ratios)
         self.feature_channels, self.feature_strides = [self.neck.channels] * self.neck.levels, strides
         self.head = head(self.neck.channels, self.neck.levels, self.anchors.per_position, num_classes)
@@ -112,7 +113,11 @@ class RetinaNet(Detector):
 
         Anchors whose best object is to be ignored count for neither, nor do those that would be background, but have a share
         of at least ``background`` of their area in a crowd.
+
+        Raises:
+            ValueError: not one target an image, or a label that is no class.
         """
+        check_targets(targets, len(outputs["cls_logits"][0]), self.num_classes)
         anchors = torch.cat(self.anchors(outputs["cls_logits"]))
         logits, deltas = self.rows(outputs)
         wanted = torch.zeros_like(logits)
@@ -141,31 +146,22 @@ class RetinaNet(Detector):
         return {"cls": focal / positives, "box": self.box_weight * giou / positives}
 
     def decode(self, outputs: RawOutputs, size: tuple[int, int]) -> list[Boxes]:
-        """The best scores of every level, decoded, clipped to the image, thinned by NMS per class."""
+        """Boxes decoded, scored by sigmoid; then `suppressed`."""
         anchors = self.anchors(outputs["cls_logits"])
         logits = level_rows(outputs["cls_logits"], self.num_classes)
         deltas = level_rows(outputs["box_deltas"], 4)
         return [
-            self._decode_image([x[i] for x in logits], [x[i] for x in deltas], anchors, size)
+            suppressed(
+                [torch.sigmoid(x[i].float()) for x in logits],
+                [decode(x[i].float(), level) for x, level in zip(deltas, anchors, strict=True)],
+                size,
+                self.score_threshold,
+                self.nms_threshold,
+                self.top_k,
+                self.max_detections,
+            )
             for i in range(len(logits[0]))
         ]
-
-    def _decode_image(
-        self, logits: list[Tensor], deltas: list[Tensor], anchors: list[Tensor], size: tuple[int, int]
-    ) -> Boxes:
-        boxes, scores, labels = [], [], []
-        for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
-            level_scores = torch.sigmoid(level_logits.float()).flatten()
-            kept = torch.nonzero(level_scores > self.score_threshold).flatten()
-            order = torch.sort(level_scores[kept], descending=True, stable=True).indices[: self.top_k]
-            kept = kept[order]
-            row = kept // self.num_classes
-            boxes.append(clip_boxes_to_image(decode(level_deltas[row].float(), level_anchors[row]), size))
-            scores.append(level_scores[kept])
-            labels.append(kept % self.num_classes)
-        all_boxes, all_scores, all_labels = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
-        chosen = batched_nms(all_boxes, all_scores, all_labels, self.nms_threshold)[: self.max_detections]
-        return Boxes(all_boxes[chosen], all_scores[chosen], all_labels[chosen])
 
     def export_graph(self) -> list[DecodeNode | StageNode]:
         """Anchors, box decoding, NMS."""

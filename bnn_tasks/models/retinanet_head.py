@@ -1,4 +1,4 @@
-"""RetinaNet's two towers (Lin et al., Focal Loss, 2017) with BatchNorm of its own for every level."""
+"""RetinaNet's two towers (Lin et al., Focal Loss, 2017), whose levels share convolutions alone."""
 
 import copy
 import math
@@ -13,20 +13,26 @@ PRIOR = 0.01  # Lin et al., 2017, §4.1: the score every anchor starts with
 
 
 class Tower(nn.Module):
-    """A stack of 3×3 units whose convolutions all levels share, while each level has its own BatchNorm.
+    """A stack of 3×3 units whose main convolutions (``conv``) all levels share, while each level has the rest of its own.
 
     Levels differ in statistics; one shared BatchNorm would be trained on each level's own and evaluated with their
-    mixture (Chen et al., AQD, 2021, multi-level BatchNorm).
+    mixture (Chen et al., AQD, 2021, multi-level BatchNorm). Slopes and paths are a level's own too, such as the 3×3 filters
+    of `LocalUnit`'s path.
 
     Args:
         channels: channels of the pyramid.
         depth: units in the stack, >= 0.
         levels: pyramid levels.
         unit: (in_channels, out_channels, stride) -> the 3×3 unit, real or binary.
+
+    Raises:
+        ValueError: `depth` is out of range.
     """
 
     def __init__(self, channels: int, depth: int, levels: int, unit: Callable[[int, int, int], Unit]) -> None:
         super().__init__()
+        if depth < 0:
+            raise ValueError(f"Expected `depth` to be >= 0, but got {depth}.")
         first = nn.Sequential(*(unit(channels, channels, 1) for _ in range(depth)))
         self.levels = nn.ModuleList([first])
         for _ in range(levels - 1):
@@ -48,8 +54,11 @@ class RetinaNetHead(nn.Module):
         levels: pyramid levels.
         anchors: anchors a position.
         num_classes: K >= 1.
-        depth: units in each tower; the paper has 4.
+        depth: units in each tower, >= 0; the paper has 4.
         unit: (in_channels, out_channels, stride) -> the towers' 3×3 unit, real or binary.
+
+    Raises:
+        ValueError: `depth` is out of range.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """Features of regions, from the pyramid's level that fits their size (He et al., Mask R-CNN, 2017; Lin et al., FPN, 2017)."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -34,7 +35,7 @@ class PyramidRoIAlign:
     def __init__(
         self, strides: Sequence[int], output_size: int = 7, sampling_ratio: int = 2, canonical_size: float = 112.0
     ) -> None:
-        if min(output_size, sampling_ratio) < 1 or canonical_size <= 0:
+        if min(output_size, sampling_ratio) < 1 or not 0 < canonical_size < math.inf:
             raise ValueError(
                 "Expected `output_size` and `sampling_ratio` >= 1 and `canonical_size` > 0, but got "
                 f"{output_size}, {sampling_ratio}, {canonical_size}."
@@ -42,7 +43,7 @@ class PyramidRoIAlign:
         if not strides or any(b != 2 * a for a, b in itertools.pairwise(strides)):
             raise ValueError(
                 f"Expected `strides` that double from level to level, but got {list(strides)}. "
-                "Cure: consecutive `out_indices` of the backbone."
+                "Cure: consecutive `out_indices` and `output_stride: 32` of the backbone."
             )
         self.strides, self.output_size, self.sampling_ratio = list(strides), output_size, sampling_ratio
         self.finest_size = canonical_size * strides[0] / CANONICAL_STRIDE
@@ -65,10 +66,10 @@ class PyramidRoIAlign:
             boxes: (N, R, 4) xyxy in pixels of the input.
 
         Returns:
-            (N, s·s·C, R, 1) float32, channel (y·s + x)·C + c; zeros for a box without area.
+            (N, s·s·C, R, 1) of the features' type, channel (y·s + x)·C + c; zeros for a box without area.
         """
         images, count = boxes.shape[:2]
-        flat = boxes.reshape(-1, 4)
+        flat = boxes.reshape(-1, 4).float()
         index = torch.arange(images, device=boxes.device).repeat_interleave(count)
         regions = torch.cat([index[:, None].to(flat), flat], dim=1)
         levels, solid = self.levels(flat), (flat[:, 2:] > flat[:, :2]).all(dim=1)
@@ -78,6 +79,7 @@ class PyramidRoIAlign:
             of_level = torch.nonzero((levels == level) & solid).flatten()
             values = roi_align(x.float(), regions[of_level], side, 1 / stride, self.sampling_ratio, aligned=True)
             pooled = pooled.index_put((of_level,), values)
+        pooled = pooled.to(features[0].dtype)
         return pooled.reshape(images, count, channels, side, side).permute(0, 3, 4, 2, 1).reshape(images, -1, count, 1)
 
     def node(self, inputs: list[str], output: str) -> DecodeNode:

@@ -9,7 +9,7 @@ from bnn_tasks.models.retinanet_head import Tower
 
 
 class RPNHead(nn.Module):
-    """3×3 units that all levels share, then real 1×1 convolutions for objectness and boxes.
+    """A `Tower` of 3×3 units, then real 1×1 convolutions for objectness and boxes that all levels share.
 
     Args:
         channels: channels of the pyramid.
@@ -17,6 +17,9 @@ class RPNHead(nn.Module):
         anchors: anchors a position.
         depth: units before the outputs, >= 0; the paper has 1.
         unit: (in_channels, out_channels, stride) -> the 3×3 unit, real or binary.
+
+    Raises:
+        ValueError: `depth` is out of range.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
+from torchvision.ops import box_iou
 
 from bnn_tasks.backbones import Backbone
 from bnn_tasks.models.anchors import BACKGROUND, DELTA_CLIP, decode, encode, in_crowd, rows
@@ -19,12 +19,13 @@ from bnn_tasks.models.detector import (
     RawOutputs,
     StageNode,
     check_every_size,
-    check_suppression,
 )
 from bnn_tasks.models.l2_norm import L2Norm
 from bnn_tasks.models.single_value_norm import allow_single_values
 from bnn_tasks.models.ssd_extras import SSDExtras
 from bnn_tasks.models.ssd_head import SSDHead, SSDPredictors
+from bnn_tasks.models.suppression import check_suppression, suppressed
+from bnn_tasks.models.target_check import check_targets
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # deltas are predicted over the variances 0.1, 0.1, 0.2, 0.2 of the authors' code
 
@@ -42,7 +43,8 @@ class SSD(Detector):
         extras: channels of the backbone's last map -> further maps.
         head: (channels, boxes a position, num_classes) -> predictors.
         input_size: (height, width) in pixels that the default boxes are laid out for: scales are shares of its shorter side,
-            and the maps without padding are spread over it. Images of other sizes, from 257 px a side, are legal.
+            and the maps without padding are spread over it. Images of other sizes, from 257 px a side, are legal while
+            these maps have no more positions than for it: up to 320 px a side for 300.
         scales: s_k over the input's side, one a map and one more, > 0; the paper's for VOC by default.
         ratios: width / height of the boxes that are no squares, one list a map.
         foreground: IoU from which a default box is an object's, in (0, 1]; the paper's 0.5.
@@ -79,7 +81,7 @@ class SSD(Detector):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"Expected `num_classes` to be >= 1, but got {num_classes}.")
-        if not 0 < foreground <= 1 or negatives < 0:
+        if not 0 < foreground <= 1 or not negatives >= 0:
             raise ValueError(f"Expected `foreground` in (0, 1], `negatives` >= 0, but got {foreground}, {negatives}.")
         check_suppression(score_threshold, nms_threshold, top_k, max_detections)
         self.num_classes = num_classes
@@ -93,6 +95,7 @@ class SSD(Detector):
         self.smallest = strides[-1] * (self.extras.smallest - 1) + 1
         if min(input_size) < self.smallest:
             raise ValueError(f"Expected `input_size` to be >= {self.smallest} px a side, but got {tuple(input_size)}.")
+        self.last_map = tuple(self.extras.sides(-(-side // strides[-1]))[-1] for side in input_size)
         self.default_boxes = DefaultBoxes(
             self._steps(input_size), [scale * min(input_size) for scale in scales], ratios
         )
@@ -140,6 +143,25 @@ class SSD(Detector):
         outputs: RawOutputs = self.head(features)
         return outputs
 
+    def raw_outputs(self, features: list[Tensor], size: tuple[int, int]) -> RawOutputs:
+        """``predict``.
+
+        Args:
+            features: what ``features`` returned.
+            size: (H, W) of the images.
+
+        Raises:
+            ValueError: boxes of the unpadded maps would lie off the images.
+        """
+        height, width = features[-1].shape[-2:]
+        if height > self.last_map[0] or width > self.last_map[1]:
+            raise ValueError(
+                f"Expected images whose last map has at most {self.last_map[0]}×{self.last_map[1]} positions, as `input_size` "
+                f"has, since further default boxes lie off the image, but got {height}×{width} at {tuple(size)} px. "
+                "Cure: an `input_size` of at least the height and width of the images."
+            )
+        return self.predict(features)
+
     def rows(self, outputs: RawOutputs) -> tuple[Tensor, Tensor]:
         """Logits (N, M, K+1) and deltas (N, M, 4) of all M default boxes, in their order, in float32.
 
@@ -155,7 +177,11 @@ class SSD(Detector):
         The hard negatives of an image are the ``negatives`` · positives background boxes of highest loss (§2.2). Boxes of
         objects to be ignored count for neither, nor do background boxes that have a share of at least ``foreground`` of their
         area in a crowd. An image without objects has no negatives, as in the paper.
+
+        Raises:
+            ValueError: not one target an image, or a label that is no class.
         """
+        check_targets(targets, len(outputs["cls_logits"][0]), self.num_classes)
         boxes = torch.cat(self.default_boxes(outputs["cls_logits"]))
         logits, deltas = self.rows(outputs)
         wanted = torch.full(logits.shape[:2], self.num_classes, device=logits.device)
@@ -180,31 +206,21 @@ class SSD(Detector):
         return {"cls": entropy[positive | hard].sum() / count, "box": self.box_weight * distance / count}
 
     def decode(self, outputs: RawOutputs, size: tuple[int, int]) -> list[Boxes]:
-        """The best scores of every map, decoded, clipped to the image, thinned by NMS per class."""
+        """Boxes decoded, scored by softmax; then `suppressed`."""
         anchors = self.default_boxes(outputs["cls_logits"])
         logits, deltas = rows(outputs["cls_logits"], self.num_classes + 1), rows(outputs["box_deltas"], 4)
         return [
-            self._decode_image([x[i] for x in logits], [x[i] for x in deltas], anchors, size)
+            suppressed(
+                [torch.softmax(x[i].float(), dim=1)[:, : self.num_classes] for x in logits],
+                [decode(x[i].float(), level, WEIGHTS) for x, level in zip(deltas, anchors, strict=True)],
+                size,
+                self.score_threshold,
+                self.nms_threshold,
+                self.top_k,
+                self.max_detections,
+            )
             for i in range(len(logits[0]))
         ]
-
-    def _decode_image(
-        self, logits: list[Tensor], deltas: list[Tensor], anchors: list[Tensor], size: tuple[int, int]
-    ) -> Boxes:
-        boxes, scores, labels = [], [], []
-        for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
-            level_scores = torch.softmax(level_logits.float(), dim=1)[:, : self.num_classes]
-            level_boxes = clip_boxes_to_image(decode(level_deltas.float(), level_anchors, WEIGHTS), size)
-            solid = (level_boxes[:, 2:] > level_boxes[:, :2]).all(dim=1, keepdim=True)
-            kept = torch.nonzero(((level_scores > self.score_threshold) & solid).flatten()).flatten()
-            level_scores = level_scores.flatten()
-            kept = kept[torch.sort(level_scores[kept], descending=True, stable=True).indices[: self.top_k]]
-            boxes.append(level_boxes[kept // self.num_classes])
-            scores.append(level_scores[kept])
-            labels.append(kept % self.num_classes)
-        all_boxes, all_scores, all_labels = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
-        chosen = batched_nms(all_boxes, all_scores, all_labels, self.nms_threshold)[: self.max_detections]
-        return Boxes(all_boxes[chosen], all_scores[chosen], all_labels[chosen])
 
     def export_graph(self) -> list[DecodeNode | StageNode]:
         """Default boxes of each map, joined; box decoding, NMS."""

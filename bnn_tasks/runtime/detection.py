@@ -91,6 +91,8 @@ def nms(
 ) -> Detections:
     """Score, select and suppress, as torchvision's RetinaNet.postprocess_detections; ties go to the lower index.
 
+    A box that has no area within the canvas is no candidate.
+
     Args:
         boxes: (M, 4) float32 xyxy, canvas pixels, in the order level, y, x, a.
         logits: one map for each level, (H, W, A·num_classes), channel a·num_classes + k.
@@ -113,8 +115,9 @@ def nms(
         flat = level.reshape(-1)
         index = np.flatnonzero(flat > np.float32(low))
         score = sigmoid(flat[index])
-        above = score > np.float32(score_threshold)
-        levels.append(_best(boxes[first:], index[above], score[above], num_classes, top_k))
+        level_boxes = boxes[first:]
+        kept = (score > np.float32(score_threshold)) & _solid(level_boxes[index // num_classes], canvas)
+        levels.append(_best(level_boxes, index[kept], score[kept], num_classes, top_k))
         first += flat.size // num_classes
     return _suppressed(levels, iou_threshold, max_detections, canvas)
 
@@ -131,7 +134,7 @@ def nms_softmax(
 ) -> Detections:
     """As `nms`, with scores that are a softmax over the classes and a background (Faster R-CNN, SSD).
 
-    A box that has no area within the canvas is no candidate: among them are the rows that fill up a list of proposals.
+    Among the boxes without area are the rows that fill up a list of proposals.
 
     Args:
         boxes: (M, 4) float32 xyxy, canvas pixels, in the order level, y, x, a.
@@ -148,8 +151,7 @@ def nms_softmax(
         At most `max_detections` detections in canvas pixels.
     """
     levels: list[Detections] = []
-    within, first = clip(boxes, canvas), 0
-    solid = (within[:, 2] > within[:, 0]) & (within[:, 3] > within[:, 1])
+    solid, first = _solid(boxes, canvas), 0
     for level in logits:
         rows = level.reshape(-1, num_classes + 1)
         with np.errstate(over="ignore"):  # exp(-inf) is 0, as it should be
@@ -168,6 +170,12 @@ def clip(boxes: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
 
 
+def _solid(boxes: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+    """Which boxes have an area within the canvas, (n,) bool."""
+    within = clip(boxes, canvas)
+    return (within[:, 2] > within[:, 0]) & (within[:, 3] > within[:, 1])
+
+
 def _best(boxes: np.ndarray, index: np.ndarray, score: np.ndarray, num_classes: int, top_k: int) -> Detections:
     """The `top_k` best candidates of a level, `index` being box · num_classes + class; ties go to the lower index."""
     order = np.argsort(-score, kind="stable")[:top_k]
@@ -183,6 +191,6 @@ def _suppressed(
     order = np.argsort(-scores, kind="stable")
     boxes = clip(np.concatenate([level.boxes for level in levels])[order], canvas)
     labels = np.concatenate([level.labels for level in levels])[order]
-    with np.errstate(invalid="ignore"):  # 0 / 0, two boxes without area
+    with np.errstate(invalid="ignore"):  # 0 / 0, two boxes so small that their areas are 0 in float32
         keep = suppress(boxes, labels, float(iou_threshold), max_detections)
     return Detections(boxes[keep], scores[order][keep], labels[keep])

@@ -18,8 +18,7 @@ from bnn_tasks.callbacks.curve_picture import draw_precision_recall
 from bnn_tasks.callbacks.detection_curves import DetectionCurves
 from bnn_tasks.callbacks.matrix_picture import draw_matrix
 from bnn_tasks.data import CocoDetectionData, SyntheticClassificationData
-from bnn_tasks.metrics import VOCEvaluator, VOCResult
-from bnn_tasks.metrics.voc import Detected, Truth
+from bnn_tasks.metrics import Detected, ImageTruth, VOCEvaluator, VOCResult
 from bnn_tasks.models import Classifier
 from bnn_tasks.tasks import ClassificationTask, DetectionTask
 
@@ -44,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def written(folder: Path) -> tuple[list[str], list[Detected], list[Truth]]:
+def written(folder: Path) -> tuple[list[str], list[Detected], list[ImageTruth]]:
     """What predictions.json and ground_truth.json say, by image."""
     truth = json.loads((folder / "test" / "ground_truth.json").read_text())
     rows = json.loads((folder / "test" / "predictions.json").read_text())
@@ -58,7 +57,10 @@ def written(folder: Path) -> tuple[list[str], list[Detected], list[Truth]]:
             part[:, 2:] += part[:, :2]
         labels = [np.array([label[e["category_id"]] for e in part], int) for part in (mine, true)]
         detections.append(Detected(boxes[0], np.array([row["score"] for row in mine]), labels[0]))
-        truths.append(Truth(boxes[1], labels[1], np.array([e["iscrowd"] for e in true], bool)))
+        crowd = np.array([e["iscrowd"] for e in true], bool)
+        truths.append(
+            ImageTruth(boxes[1], labels[1], crowd, crowd)
+        )  # VOC's rule for difficult objects is a crowd's too
     return [category["name"] for category in truth["categories"]], detections, truths
 
 

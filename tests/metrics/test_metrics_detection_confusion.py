@@ -101,3 +101,31 @@ def test_single_cases():
 def test_bad_settings_are_refused(settings):
     with pytest.raises(ValueError, match="Expected"):
         detection_confusion([], *settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("labels", np.array([2])),
+        ("labels", np.array([-1])),
+        ("labels", np.array([3])),
+        ("labels", np.array([0.0])),
+        ("scores", np.array([np.nan])),
+        ("scores", np.array([0.9, 0.8])),
+        ("boxes", BOX * np.nan),
+        ("boxes", NONE),
+    ],
+)
+def test_bad_detections_are_named(name, value):
+    found = Detected(BOX, np.array([0.9]), np.array([0]))._replace(**{name: value})
+    true = ImageTruth(BOX, np.array([1]), np.array([False]), np.array([False]))
+    with pytest.raises(ValueError, match=f"Expected `{name}`"):
+        detection_confusion([(found, true)], 2)
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_true_labels_are_classes_too(label):
+    found = Detected(BOX, np.array([0.9]), np.array([0]))
+    true = ImageTruth(BOX, np.array([label]), np.array([False]), np.array([False]))
+    with pytest.raises(ValueError, match=r"Expected `true labels` to be in 0\.\.1"):
+        detection_confusion([(found, true)], 2)

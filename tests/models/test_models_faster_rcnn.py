@@ -15,15 +15,17 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from two_stage_nets import faster_rcnn, sharpen
 
-from bnn_tasks.backbones import PlainUnit, ReActBlock, ReActUnit, RealBlock, RealUnit
+from bnn_tasks.backbones import PlainUnit, ReActBlock, ReActUnit, RealBlock, RealUnit, ResNet
 from bnn_tasks.binary import BinaryConv2d
 from bnn_tasks.binary.profile import profile
+from bnn_tasks.models import FPN
 from bnn_tasks.models.anchors import DELTA_CLIP, rows
 from bnn_tasks.models.box_head import BinaryRegionUnit, RealRegionUnit, RegionPath, TwoLayerBoxHead
 from bnn_tasks.models.box_losses import BoxLoss, GIoUBoxLoss, SmoothL1BoxLoss
 from bnn_tasks.models.box_sampling import UNCOUNTED, RegionSampler
 from bnn_tasks.models.faster_rcnn import BOX_WEIGHTS, FasterRCNN
 from bnn_tasks.models.rpn import RPNLoss, sample
+from bnn_tasks.models.rpn_head import RPNHead
 
 SIZE = (48, 64)
 
@@ -311,6 +313,7 @@ def test_export_graph_names_what_dense_and_the_head_give() -> None:
     [
         ({"num_classes": 0}, "Expected `num_classes` to be >= 1"),
         ({"anchor_scale": 0.0}, "Expected `anchor_scale` to be > 0"),
+        ({"anchor_scale": math.nan}, "Expected `anchor_scale` to be > 0"),
         ({"score_threshold": 1.0}, "`score_threshold`"),
         ({"nms_threshold": 1.1}, "`nms_threshold`"),
         ({"top_k": 0}, "`top_k`"),
@@ -325,6 +328,7 @@ def test_bad_arguments(arguments: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: RPNHead(8, 3, 1, depth=-1), "`depth` to be >= 0"),
         (lambda: RPNLoss(foreground=0.2), "`background` <= `foreground`"),
         (lambda: RPNLoss(count=0), "`count` >= 1"),
         (lambda: RPNLoss(positive_share=0.0), "`positive_share`"),
@@ -343,6 +347,13 @@ def test_bad_arguments_of_parts(make: object, message: str) -> None:
 def test_a_detector_refuses_scales_tied_to_one_size() -> None:
     with pytest.raises(ValueError, match=r"every input size.*backbone\.layer1\.0\.first\.conv.*'xnor_pp'"):
         faster_rcnn(3, partial(ReActBlock, method="xnor_pp_full"))
+
+
+def test_strides_that_do_not_double_are_refused_with_the_cure() -> None:
+    with pytest.raises(ValueError, match=r"double.*\[4, 8, 16, 16\].*`output_stride: 32`"):
+        FasterRCNN(2, ResNet(18, width=4, output_stride=16, out_indices=(1, 2, 3, 4)))
+    net = FasterRCNN(2, ResNet(18, width=4, output_stride=32, out_indices=(1, 2, 3, 4)), partial(FPN, channels=8))
+    assert net.feature_strides == [4, 8, 16, 32]
 
 
 def test_units_without_a_path_are_possible() -> None:

@@ -11,7 +11,7 @@ from naive import box_iou, box_share
 from nets import retinanet, shake
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import batched_nms, box_area, clip_boxes_to_image
 
 from bnn_tasks.backbones import BLOCKS, PlainUnit, ReActBlock, ReActUnit, RealUnit
 from bnn_tasks.models import RetinaNet
@@ -167,7 +167,7 @@ def test_without_objects_every_head_still_has_a_gradient() -> None:
 def naive_decode(
     net: RetinaNet, outputs: dict[str, list[Tensor]], size: tuple[int, int]
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """torchvision.models.detection.RetinaNet.postprocess_detections, with our raw outputs' order."""
+    """torchvision.models.detection.RetinaNet.postprocess_detections, with our raw outputs' order and without empty boxes."""
     coder, found = BoxCoder((1.0, 1.0, 1.0, 1.0)), []
     anchors = net.anchors(outputs["cls_logits"])
     for n in range(len(outputs["cls_logits"][0])):
@@ -176,11 +176,13 @@ def naive_decode(
             one = {name: [maps[level][n : n + 1]] for name, maps in outputs.items()}
             level_scores = torch.sigmoid(torch.tensor(rows(one["cls_logits"], net.num_classes)[0]).float()).flatten()
             deltas = torch.tensor(rows(one["box_deltas"], 4)[0]).float()
-            kept = torch.where(level_scores > net.score_threshold)[0]
+            decoded = clip_boxes_to_image(coder.decode_single(deltas, anchors[level]), size)
+            solid = (box_area(decoded) > 0).repeat_interleave(net.num_classes)
+            kept = torch.where((level_scores > net.score_threshold) & solid)[0]
             level_scores, order = level_scores[kept].topk(min(net.top_k, len(kept)))
             kept = kept[order]
             row = torch.div(kept, net.num_classes, rounding_mode="floor")
-            boxes.append(clip_boxes_to_image(coder.decode_single(deltas[row], anchors[level][row]), size))
+            boxes.append(decoded[row])
             scores.append(level_scores)
             labels.append(kept % net.num_classes)
         box, score, label = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
@@ -206,6 +208,21 @@ def test_decode_is_torchvisions_postprocessing(arguments: dict) -> None:
         assert (found.boxes >= 0).all()
         assert (found.boxes[:, 2] <= SIZE[1]).all()
         assert (found.boxes[:, 3] <= SIZE[0]).all()
+
+
+def test_boxes_off_the_image_are_no_detections_and_take_no_place() -> None:
+    net = retinanet(1, top_k=2, nms_threshold=1.0)
+    outputs = outputs_of(net, 1)
+    expected: list[float] = []
+    for logits, deltas in zip(outputs["cls_logits"], outputs["box_deltas"]):
+        deltas.zero_()
+        ranked = logits.flatten().argsort(descending=True)
+        anchor, y, x = torch.unravel_index(ranked[:3], logits.shape[1:])
+        deltas.view(-1, 4, *logits.shape[2:])[anchor, 0, y, x] = -100  # widths to the left
+        expected += torch.sigmoid(logits.flatten()[ranked[3:5]]).tolist()
+    (found,) = net.decode(outputs, SIZE)
+    assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
+    assert found.scores.tolist() == pytest.approx(sorted(expected, reverse=True))
 
 
 def test_decode_of_nothing_is_empty() -> None:
@@ -305,6 +322,9 @@ def test_export_graph_names_what_forward_gives() -> None:
         ({"num_classes": 0}, "Expected `num_classes` to be >= 1"),
         ({"foreground": 0.3}, "`background` <= `foreground`"),
         ({"background": -0.1}, "`background` <= `foreground`"),
+        ({"anchor_scale": 0.0}, "Expected `anchor_scale` to be > 0"),
+        ({"anchor_scale": math.nan}, "Expected `anchor_scale` to be > 0"),
+        ({"depth": -1}, "Expected `depth` to be >= 0"),
         ({"score_threshold": 1.0}, "`score_threshold`"),
         ({"nms_threshold": 1.1}, "`nms_threshold`"),
         ({"top_k": 0}, "`top_k`"),

@@ -496,6 +496,8 @@ def test_export_graph_names_what_forward_gives() -> None:
         ({"num_classes": 0}, "Expected `num_classes` to be >= 1"),
         ({"foreground": 0.0}, "`foreground`"),
         ({"negatives": -1.0}, "`negatives`"),
+        ({"negatives": math.nan}, "`negatives`"),
+        ({"scales": (*SCALES[:-1], math.nan)}, "positive"),
         ({"score_threshold": 1.0}, "`score_threshold`"),
         ({"nms_threshold": 1.1}, "`nms_threshold`"),
         ({"top_k": 0}, "`top_k`"),
@@ -522,6 +524,21 @@ def test_small_images_are_refused_with_the_cure() -> None:
     with pytest.raises(ValueError, match=r"images of >= 257 px a side.*\(256, 300\).*Cure: larger `sizes`"):
         ssd()(torch.rand(2, 3, 256, 300))
     assert len(ssd()(torch.rand(2, 3, 257, 257))["cls_logits"]) == 6
+
+
+@torch.no_grad()
+def test_images_whose_last_boxes_would_lie_off_them_are_refused_with_the_cure() -> None:
+    net = ssd(1, width=1).eval()
+    for size in ((320, 320), (257, 320), (300, 300)):
+        boxes = torch.cat(net.default_boxes(net(torch.rand(1, 3, *size))["cls_logits"])[-2:])
+        assert (((boxes[:, :2] + boxes[:, 2:]) / 2) < torch.tensor([size[1], size[0]])).all()
+    for size in ((300, 321), (321, 257)):
+        with pytest.raises(
+            ValueError, match=rf"at most 1×1 positions.*\({size[0]}, {size[1]}\) px.*Cure: an `input_size`"
+        ):
+            net(torch.rand(1, 3, *size))
+    outputs = ssd(1, width=1, input_size=(321, 400)).eval()(torch.rand(1, 3, 321, 400))
+    assert outputs["cls_logits"][-1].shape[2:] == (2, 3)
 
 
 def test_a_detector_refuses_scales_tied_to_one_size() -> None:

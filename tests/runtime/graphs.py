@@ -79,7 +79,9 @@ def tiny_net() -> tuple[Graph, dict[str, np.ndarray]]:
     return Graph(nodes, {"logits": "head", "maps": ["sum", "stem"]}), tensors
 
 
-def tiny_detector(classes: int = 2, size: tuple[int, int] = (32, 48)) -> tuple[Graph, dict[str, np.ndarray]]:
+def tiny_detector(
+    classes: int = 2, size: tuple[int, int] = (32, 48), channels: int = 3
+) -> tuple[Graph, dict[str, np.ndarray]]:
     """Two levels, two anchors a cell, one head shared by both levels."""
     rng = np.random.default_rng(1)
     conv = {"channels": 8, "kernel": [3, 3], **GEOMETRY, "pad_value": 1}
@@ -110,7 +112,7 @@ def tiny_detector(classes: int = 2, size: tuple[int, int] = (32, 48)) -> tuple[G
     half = np.array([[4, 4], [6, 3]], np.float32)
     base = np.concatenate([-half, half], axis=1)
     tensors = {
-        "stem.w": floats(rng, 8, 3, 3, 3),
+        "stem.w": floats(rng, 8, channels, 3, 3),
         "w": pack_weight(signs(rng, 8, 8, 3, 3)),
         "s": np.full(8, 0.05, np.float32),
         "shift": floats(rng, 8),
@@ -125,6 +127,7 @@ def tiny_detector(classes: int = 2, size: tuple[int, int] = (32, 48)) -> tuple[G
         detections=dict(zip(("boxes", "scores", "labels"), found, strict=True)),
         classes=tuple(f"class {k}" for k in range(classes)),
         resize={"sizes": [list(size)], "rule": "letterbox"},
+        channels=channels,
     )
     return graph, tensors
 

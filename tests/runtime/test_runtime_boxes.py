@@ -67,27 +67,38 @@ def test_nms_follows_torchvision(iou, classes):
     np.testing.assert_array_equal(first.boxes, boxes[keep[:7]])
 
 
-def test_nms_ties_go_to_the_lower_index_and_empty_boxes_stay():
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5], [5, 5, 5, 5]], np.float32)
-    found = all_pass(boxes, np.full(4, 0.5), np.zeros(4, np.int64), 0.5, 10, 1)
-    np.testing.assert_array_equal(found.boxes, boxes[[0, 2, 3]])
+def test_nms_ties_go_to_the_lower_index():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [20, 20, 30, 30]], np.float32)
+    found = all_pass(boxes, np.full(3, 0.5), np.zeros(3, np.int64), 0.5, 10, 1)
+    np.testing.assert_array_equal(found.boxes, boxes[[0, 2]])
+
+
+def test_a_box_without_area_within_the_canvas_takes_no_place():
+    boxes = np.array([[5, 5, 5, 9], [70, 0, 80, 9], [9, 9, 5, 12], [0, 0, 4, 4], [55, 5, 70, 9]], np.float32)
+    logits = np.arange(5, 0, -1, dtype=np.float32).reshape(5, 1, 1)
+    found = detection.nms(boxes, [logits[:2], logits[2:]], 1, 0.1, 1, 0.5, 10, (40, 60))
+    np.testing.assert_array_equal(found.boxes, [[0, 0, 4, 4]])
+    found = detection.nms(boxes, [logits], 1, 0.1, 2, 0.5, 10, (40, 60))
+    np.testing.assert_array_equal(found.boxes, [[0, 0, 4, 4], [55, 5, 60, 9]])
 
 
 def straight_postprocess(boxes, logits, attrs, canvas):
     """RetinaNet's post-processing read line by line."""
     classes, first, candidates = attrs["num_classes"], 0, []
+    side = [canvas[1], canvas[0], canvas[1], canvas[0]]
     for level in logits:  # (H, W, A * K)
         rows = level.reshape(-1, classes)
         scores = 1 / (1 + np.exp(-rows.astype(np.float64)))
         level_candidates = [
             (scores[r, k], first + r, k) for r in range(len(rows)) for k in range(classes)
             if scores[r, k] > attrs["score_threshold"]
+            and (np.clip(boxes[first + r], 0, side)[2:] > np.clip(boxes[first + r], 0, side)[:2]).all()
         ]  # fmt: skip
         candidates += sorted(level_candidates, key=lambda c: -c[0])[: attrs["top_k"]]
         first += len(rows)
     kept = []
     for score, index, label in sorted(candidates, key=lambda c: -c[0]):
-        box = np.clip(boxes[index], 0, [canvas[1], canvas[0], canvas[1], canvas[0]])
+        box = np.clip(boxes[index], 0, side)
         if all(label != k or naive.box_iou(box, b) <= attrs["iou_threshold"] for _, b, k in kept):
             kept.append((score, box, label))
     return kept[: attrs["max_detections"]]
