@@ -101,6 +101,12 @@ def run(arguments: Sequence[str]) -> None:
         metavar="OVERLAP",
         help="segment pictures larger than the input in windows of its size, at their own scale (overlap 0.25 by default)",
     )
+    parser.add_argument(
+        "--annotations",
+        metavar="COCO.json",
+        help="give detections the category and image ids of this COCO file, by class and file name; "
+        "default: label + 1, and 1, 2, ... in the order of the pictures; rows have both names too",
+    )
     options = parser.parse_args(arguments)
     from bnn_tasks.runtime.run import run_folder
 
@@ -112,6 +118,7 @@ def run(arguments: Sequence[str]) -> None:
             threads=options.threads,
             draw_from=options.score,
             window=options.window,
+            annotations=options.annotations,
         )
     )
 
@@ -212,6 +219,8 @@ bnn-tasks VERB --help says more."""
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; bad input ends with one line on stderr and status 2 (BNN_TASKS_TRACEBACK=1 shows the whole traceback).
 
+    A signal ends it with 128 + its number: SIGTERM 143, Ctrl-C 130, but for Lightning's verbs, which say 1 after Ctrl-C.
+
     Args:
         arguments: the command line without the program's name; None is sys.argv's.
     """
@@ -237,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def errors_in_a_line(program: str) -> Iterator[None]:
-    """Context that ends the process with one line and status 2 where the user can cure what is wrong.
+    """Context that ends the process with one line and status 2 where the user can cure what is wrong; 130 after Ctrl-C.
 
     BNN_TASKS_TRACEBACK=1 shows where it came from.
 
@@ -251,6 +260,9 @@ def errors_in_a_line(program: str) -> Iterator[None]:
             raise
         print(f"{program} needs {error.name!r}. Cure: pip install 'bnn-tasks[train]'.", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{program}: stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(130)
     except (ValueError, TypeError, OSError) as error:
         # A TypeError in other words than ours is a fault of the code.
         fault = isinstance(error, TypeError) and not str(error).startswith("Expected ")

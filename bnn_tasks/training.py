@@ -3,6 +3,8 @@
 import argparse
 import logging
 import os
+import signal
+import sys
 import warnings
 from typing import Any
 
@@ -10,19 +12,21 @@ import torch
 from jsonargparse import ArgumentError
 from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 # Imported so that a config may say `class_path: DetectionTask`.
 from bnn_tasks import backbones, callbacks, data, models, robustness, tasks  # noqa: F401
 from bnn_tasks.binary.profile import format_table
 from bnn_tasks.binary.profile import profile as profile_module
-from bnn_tasks.callbacks.checkpoint import last_checkpoint
-from bnn_tasks.data import ImageData
+from bnn_tasks.callbacks.checkpoint import LastCheckpoint, last_checkpoint
+from bnn_tasks.data import ClassificationData, DetectionData, ImageData, SegmentationData
 from bnn_tasks.export import ExportReport, export
 from bnn_tasks.models.detector import Detector, input_channels
 from bnn_tasks.named_classes import known_names, own_defaults
 from bnn_tasks.runtime import Resize
-from bnn_tasks.tasks import Task
+from bnn_tasks.tasks import ClassificationTask, DetectionTask, SegmentationTask, Task
 from bnn_tasks.tasks.checkpoint import check_fit, load_checkpoint, load_task, readable
+from bnn_tasks.tasks.robustness.evaluation_task import EvaluationTask
 
 _log = logging.getLogger(__name__)
 
@@ -42,28 +46,52 @@ own_defaults()
 known_names()
 
 
+KINDS: tuple[tuple[type[Task], type[ImageData]], ...] = (  # a task reads the batches of its data alone
+    (ClassificationTask, ClassificationData),
+    (DetectionTask, DetectionData),
+    (SegmentationTask, SegmentationData),
+)
+
+
 class TrainingCLI(LightningCLI):
-    """Config in, trained task out; the class names go from the data to the task.
+    """Config in, trained task out; the class names go from the data to the task. SIGTERM ends the process with status 143.
 
     Args:
         arguments: verb and options; None is sys.argv's.
         run: whether to run the verb; else the options stand alone and trainer, task and data are only built.
+
+    Raises:
+        ValueError: an option is refused, by us or by Lightning.
     """
 
     def __init__(self, arguments: list[str] | None = None, run: bool = True) -> None:
         self._run = run
-        super().__init__(
-            Task,
-            ImageData,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-            auto_configure_optimizers=False,
-            parser_kwargs={"exit_on_error": False},
-            args=arguments,
-            run=run,
-        )
+        try:
+            super().__init__(
+                Task,
+                ImageData,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                seed_everything_default=0,
+                save_config_kwargs={"overwrite": True},
+                auto_configure_optimizers=False,
+                parser_kwargs={"exit_on_error": False},
+                args=arguments,
+                run=run,
+            )
+        except MisconfigurationException as error:
+            raise ValueError(str(error)) from error
+        except SIGTERMException:  # Lightning's would end the process with status 0, as if it had finished
+            if self.trainer.is_global_zero:
+                print(f"bnn-tasks {self.subcommand}: stopped by SIGTERM{self._way_on()}", file=sys.stderr)
+            sys.exit(128 + signal.SIGTERM)
+
+    def _way_on(self) -> str:
+        if self.subcommand != "fit":
+            return "."
+        own = [part for part in self.trainer.callbacks if isinstance(part, LastCheckpoint)]  # type: ignore[attr-defined]
+        path = next((part.written for part in own if part.written), self.config["fit"]["ckpt_path"])
+        return " before its first checkpoint." if path is None else f". To go on: --ckpt_path {path}"
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the data's class names to the task; without a verb, accept what a verb's saved config says besides."""
@@ -101,19 +129,31 @@ class TrainingCLI(LightningCLI):
             raise ValueError(readable(str(error))) from error
 
     def after_instantiate_classes(self) -> None:
-        """Refuse images of other channels than the model's, and a checkpoint of another model, before anything runs.
+        """Refuse data of another task, images of other channels than the model's, and a checkpoint that does not fit.
 
         Raises:
-            ValueError: one of the two.
+            ValueError: one of them, or a trainer's option that Lightning accepts and fails with.
         """
+        path = None if self.subcommand is None else self.config[self.subcommand].get("ckpt_path")
+        if any(isinstance(self.model, task) and not isinstance(self.datamodule, kind) for task, kind in KINDS):
+            raise ValueError(
+                f"Expected task and data of one kind, but got {type(self.model).__name__}"
+                f"{'' if path is None else f' (of {path!r})'} and {type(self.datamodule).__name__}. Cure: the config"
+                f"{' of the other kind' if path is None else ' that the checkpoint was trained with'}."
+            )
+        if self.trainer.accumulate_grad_batches < 1:
+            raise ValueError(
+                f"Expected trainer.accumulate_grad_batches to be >= 1, but got {self.trainer.accumulate_grad_batches}."
+            )
         if (channels := input_channels(self.model.model)) != self.datamodule.channels:
             raise ValueError(
                 f"Expected the data's images to have the model's {channels} channel(s), but got {self.datamodule.channels}. "
                 "Cure: `channels` of the data, or `in_channels` of the backbone and `normalize` with as many values."
             )
-        path = None if self.subcommand is None else self.config[self.subcommand].get("ckpt_path")
         if path is not None:
             check_fit(path, self.model)
+        elif self.subcommand in ("validate", "test", "predict") and not isinstance(self.model, EvaluationTask):
+            _log.warning("no --ckpt_path: the net is used as it was built. Cure: --ckpt_path last, or a file.")
 
     def before_instantiate_classes(self) -> None:
         """Load checkpoints without running code in them, whatever Lightning's default."""
@@ -155,8 +195,13 @@ def profile_training(path: str, size: tuple[int, int] | None) -> str:
 
     Args:
         path: .yaml config or .ckpt checkpoint.
-        size: (H, W) of the input; None is the first size it is trained at.
+        size: (H, W) of the input, >= 1; None is the first size it is trained at.
+
+    Raises:
+        ValueError: `size` is out of range.
     """
+    if size is not None and min(size) < 1:
+        raise ValueError(f"Expected --size to be two sides >= 1 px, but got {size[0]} {size[1]}.")
     if path.endswith((".yaml", ".yml")):
         cli = TrainingCLI(["--config", path], run=False)
         task, sizes = cli.model, cli.datamodule.resize.sizes

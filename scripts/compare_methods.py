@@ -1,11 +1,15 @@
-"""Many methods under one recipe: fit and test each in turn, then print the table; what is done already is not done again."""
+"""Many methods under one recipe: fit and test each in turn, then print the table.
+
+What is done already is not done again, and a killed fit goes on from its last checkpoint; other settings need another --out.
+"""
 
 import argparse
-import json
+import sys
 from pathlib import Path
 
 from bnn_tasks.binary import get_method
-from bnn_tasks.cli import main as bnn_tasks
+from bnn_tasks.cli import errors_in_a_line
+from bnn_tasks.compare.training_run import Run, read_config
 
 CONFIG = "configs/classification/cifar10_resnet14_methods.yaml"
 METHOD = "--model.init_args.model.init_args.backbone.init_args.block.init_args.method"
@@ -26,20 +30,9 @@ METHODS = [
 ]
 
 
-def run(config: str, method: str, folder: Path, options: list[str]) -> dict[str, float]:
-    """Fit and test one method below `folder`; a killed fit goes on from its last checkpoint."""
-    checkpoint, results = folder / "checkpoints" / "last.ckpt", folder / "results.json"
-    arguments = ["--config", config, METHOD, method, "--trainer.default_root_dir", str(folder), *options]
-    if not (results.exists() and "test" in json.loads(results.read_text())):
-        bnn_tasks(["fit", *arguments, *(["--ckpt_path", str(checkpoint)] if checkpoint.exists() else [])])
-        bnn_tasks(["test", *arguments, "--ckpt_path", str(checkpoint)])
-    metrics: dict[str, float] = json.loads(results.read_text())["test"]["metrics"]
-    return metrics
-
-
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default=CONFIG)
     parser.add_argument("--out", default="runs/cifar10_resnet14_methods", help="a folder a method is made in it")
     parser.add_argument("--methods", nargs="+", default=METHODS)
@@ -49,13 +42,20 @@ def main() -> None:
     options = parser.parse_args()
     for method in options.methods:
         get_method(method)
-    rows = {
-        method: run(options.config, method, Path(options.out) / method, options.options) for method in options.methods
-    }
+    base = read_config(options.config)
+    runs = {method: Run(method, Path(options.out) / method) for method in options.methods}
+    overrides = {method: [METHOD, method, *options.options] for method in runs}
+    for method, run in runs.items():
+        run.settle(base, overrides[method])
+    for method, run in runs.items():
+        print(f"{method}: its output goes to {run.folder}/*.log", file=sys.stderr, flush=True)
+        run.train(base, overrides[method], ("test",))
+    rows = {method: run.result()["test"]["metrics"] for method, run in runs.items()}
     print(f"{'method':<16} {'test top-1':>10} {'loss':>8}")
     for method, metrics in sorted(rows.items(), key=lambda row: -row[1]["test/top1"]):
         print(f"{method:<16} {100 * metrics['test/top1']:>9.2f}% {metrics['test/loss']:>8.4f}")
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_a_line("compare_methods.py"):
+        main()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bnn_tasks.backbones import BiRealBlock, Block, ReActBlock, ReActUnit, RealBlock, RealUnit, ResNet, Unit
 from bnn_tasks.binary import BinaryConv2d, RPReLU
+from bnn_tasks.cli import errors_in_a_line
 from bnn_tasks.export import export
 from bnn_tasks.models import FPN, Classifier, RetinaNet, RetinaNetHead
 from bnn_tasks.runtime import Resize
@@ -105,4 +106,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_a_line("make_bench_artifacts.py"):
+        main()

@@ -22,6 +22,7 @@ from bnn_tasks.binary import (
     TrainingAware,
     set_progress,
 )
+from bnn_tasks.cli import errors_in_a_line
 
 SLOPE, CURVE, SIGN = "#c0392b", "#2c5f8a", "#b0b0b0"
 TOP = 2.6  # of the panels
@@ -71,13 +72,15 @@ def main() -> None:
     """Write the picture."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", default="docs/estimators.png")
+    options = parser.parse_args()
     matplotlib.use("agg")
     figure, panels = pyplot.subplots(3, 3, figsize=(8.4, 7.6), sharex=True, sharey=True, layout="constrained")
     for axes, (name, estimator) in zip(panels.flat, ESTIMATORS.items()):
         draw(axes, name, estimator, label=estimator is ESTIMATORS["EDE (IR-Net)"])
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    figure.savefig(parser.parse_args().out, dpi=110)
+    figure.savefig(options.out, dpi=110)
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_a_line("plot_estimators.py"):
+        main()

@@ -1,10 +1,6 @@
 """The ablation: configs of its variants, the order of its runs, its table."""
 
-import fcntl
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +9,8 @@ import pytest
 import yaml
 
 from bnn_tasks.compare import ablation
-from bnn_tasks.compare.ablation import VARIANTS, Run, ablate, config_of, table
+from bnn_tasks.compare.ablation import VARIANTS, ablate, config_of, table
+from bnn_tasks.compare.training_run import Run
 
 CONFIG = Path(__file__).parents[1] / "configs" / "detection" / "bccd_retinanet_r18_binary.yaml"
 PLACES = (("backbone", "block"), ("neck", "unit"), ("head", "unit"))
@@ -30,7 +27,7 @@ def classes_in(config: Any) -> list[str]:
 def test_a_variant_replaces_blocks_and_units_alone(name: str, tmp_path: Path) -> None:
     base = yaml.safe_load(CONFIG.read_text())
     before = json.dumps(base)
-    config = config_of(base, VARIANTS[name], 3, tmp_path, tmp_path / "twin.ckpt")
+    config = config_of(base, VARIANTS[name], 3, tmp_path / "twin.ckpt")
     assert json.dumps(base) == before
     assert config["seed_everything"] == 3
     model = config["model"]["init_args"]["model"]["init_args"]
@@ -62,17 +59,24 @@ def test_the_table_has_means_and_deviations() -> None:
 
 
 def test_teachers_come_before_their_students(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[tuple[str, int, str]] = []
+    order: list[tuple[str, list[str]]] = []
 
-    def train(run: Run, base: Any, teacher: Path, overrides: Any, splits: Any) -> None:
-        order.append((run.name, run.seed, teacher.parts[-3]))
+    def train(run: Run, config: Any, overrides: Any, splits: Any) -> None:
+        terms = config["model"]["init_args"].get("auxiliary", [])
+        order.append(
+            (run.folder.name, [Path(term["init_args"]["teacher"]["init_args"]["path"]).parts[-3] for term in terms])
+        )
         (run.folder / "results.json").write_text(json.dumps(results(0.5)))
         (run.folder / "seconds.json").write_text("60")
 
     monkeypatch.setattr(ablation.Run, "train", train)
     text = ablate(CONFIG, tmp_path, ["local_distilled"], [0, 1])
-    assert [name for name, _, _ in order] == ["real", "real", "local_distilled", "local_distilled"]
-    assert [teacher for name, _, teacher in order if name == "local_distilled"] == ["real_0", "real_1"]
+    assert order == [
+        ("real_0", []),
+        ("real_1", []),
+        ("local_distilled_0", ["real_0"]),
+        ("local_distilled_1", ["real_1"]),
+    ]
     assert "| local_distilled | 2 |" in text
     assert set(json.loads((tmp_path / "ablation.json").read_text())) == {"real", "local_distilled"}
 
@@ -80,30 +84,6 @@ def test_teachers_come_before_their_students(tmp_path: Path, monkeypatch: pytest
 def test_an_unknown_variant_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected variants of .*'local_distilled'.*but got"):
         ablate(CONFIG, tmp_path, ["lokal"], [0])
-
-
-def test_a_training_that_outlives_a_killed_ablation_keeps_its_folder(tmp_path: Path) -> None:
-    run, base = Run("plain", 0, tmp_path / "plain_0"), yaml.safe_load(CONFIG.read_text())
-    run.folder.mkdir()
-    (run.folder / "seconds.json").write_text("1")
-    with (run.folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        orphan = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),))
-    with pytest.raises(RuntimeError, match=r"plain_0 to be no other process's.*Cure"):
-        run.train(base, run.checkpoint, (), ())
-    orphan.communicate(b"\n")
-    run.train(base, run.checkpoint, (), ())
-
-
-def test_commands_hold_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for Python says which of its open files is the lock."""
-    script = tmp_path / "python"
-    script.write_text("#!/bin/sh\nls -l /dev/fd/\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(ablation.sys, "executable", str(script))
-    run = Run("plain", 0, tmp_path / "plain_0")
-    run.train(yaml.safe_load(CONFIG.read_text()), run.checkpoint, (), ())
-    assert str(run.folder / "lock") in (run.folder / "fit.log").read_text()
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,30 +102,3 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, monkeypat
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
     with pytest.raises(ValueError, match=r"data.init_args.batch_size 77 \(not \d+\)"):
         ablate(tmp_path / "other.yaml", tmp_path / "out", ["plain"], [0], overrides=["--trainer.max_epochs=2"])
-
-
-def test_the_time_of_every_attempt_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three attempts: killed 50 s after its checkpoint of second 100, killed before any, and one that ends."""
-    run, base, now = Run("plain", 0, tmp_path / "plain_0"), yaml.safe_load(CONFIG.read_text()), 1000.0
-    monkeypatch.setattr(ablation.time, "time", lambda: now)
-
-    def attempt(seconds: float, saved: float | None, killed: bool) -> None:
-        def call(self: Run, words: list[str], lock: int) -> None:
-            nonlocal now
-            if saved is not None:
-                run.checkpoint.parent.mkdir(exist_ok=True)
-                run.checkpoint.touch()
-                os.utime(run.checkpoint, (now + saved, now + saved))
-            now += seconds
-            if killed:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(ablation.Run, "_call", call)
-        run.train(base, run.checkpoint, (), ())
-
-    for seconds, saved in ((150.0, 100.0), (30.0, None)):
-        with pytest.raises(KeyboardInterrupt):
-            attempt(seconds, saved, True)
-        now += 500  # nothing runs
-    attempt(200.0, 200.0, False)
-    assert json.loads((run.folder / "seconds.json").read_text()) == 300

@@ -64,6 +64,22 @@ def test_a_killed_fit_resumes(tmp_path: Path) -> None:
     assert [p.name for p in checkpoint.parent.iterdir()] == ["last.ckpt"]
 
 
+@pytest.mark.parametrize(("step", "told"), [(1, " before its first checkpoint."), (3, ". To go on: --ckpt_path {}")])
+def test_a_terminated_fit_has_no_success(
+    step: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The shell goes on behind `fit && test` only with status 0; 128 + 15 is that of a process which SIGTERM ends."""
+    stop = {"class_path": "configs_for_tests.Terminate", "init_args": {"step": step}}
+    config = tiny_config(tmp_path, 2, (stop,))
+    config["trainer"]["limit_val_batches"] = 0
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(tmp_path / "given.yaml")])
+    assert ended.value.code == 143
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == "bnn-tasks fit: stopped by SIGTERM" + told.format(tmp_path / "checkpoints" / "last.ckpt")
+
+
 def test_a_resumed_fit_draws_other_orders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Epochs 0 and 1, and again epoch 1 after a resume: the two of epoch 1 differ, and none has the order of epoch 0."""
     log = {"class_path": "configs_for_tests.OrderLog", "init_args": {"path": str(tmp_path / "order")}}

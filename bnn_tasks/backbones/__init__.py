@@ -29,6 +29,7 @@ from bnn_tasks.backbones.pooled_units import BACPUnit, CBAPUnit, RealPooledUnit,
 from bnn_tasks.backbones.registry import list_backbones
 from bnn_tasks.backbones.resnet import ResNet
 from bnn_tasks.backbones.stages import BlockStage, Stage
+from bnn_tasks.backbones.timm_backbone import TimmBackbone
 from bnn_tasks.backbones.unit_blocks import (
     BiRealBlock,
     ClippedBlock,
@@ -41,7 +42,6 @@ from bnn_tasks.backbones.unit_blocks import (
 )
 from bnn_tasks.backbones.units import BiRealUnit, PlainUnit, RealUnit, Unit, WeightOnlyUnit
 from bnn_tasks.backbones.vgg16 import VGG16
-from bnn_tasks.backbones.vgg16_checkpoint import load_vgg16_state_dict
 from bnn_tasks.backbones.vgg_small import VGGSmall
 from bnn_tasks.backbones.zoo import timm_net
 
@@ -94,6 +94,7 @@ __all__ = [
     "SoftGate",
     "SoftGates",
     "Stage",
+    "TimmBackbone",
     "Unit",
     "UnitBlock",
     "VGGSmall",
@@ -104,6 +105,5 @@ __all__ = [
     "list_backbones",
     "load_float_checkpoint",
     "load_float_state_dict",
-    "load_vgg16_state_dict",
     "timm_net",
 ]

@@ -1,13 +1,18 @@
 """The command line's `bench`, between its words and the three measurements."""
 
 import json
+import signal
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from bnn_tasks.bench.contenders import FAMILIES
 from bnn_tasks.bench.convolutions import bench_convolutions
 from bnn_tasks.bench.layers import LayerReport, bench_layers
+from bnn_tasks.bench.output import check_writable
 from bnn_tasks.bench.report import Report
 from bnn_tasks.bench.whole import bench
 
@@ -19,11 +24,11 @@ def run_bench(options: Namespace) -> str:
         options: of `bnn-tasks bench`.
 
     Raises:
-        ValueError: options that do not go together, or out of range.
-        OSError: a file cannot be read or written.
+        ValueError: options that do not go together, or out of range, or the JSON cannot be written.
+        OSError: a file cannot be read.
     """
-    if options.json and not Path(options.json).resolve().parent.is_dir():  # said before the minutes, not after
-        raise ValueError(f"Expected --json in a folder that exists, but got {options.json!r}.")
+    if options.json:
+        check_writable("--json", options.json)
     if options.convolutions == (options.model is not None):
         raise ValueError("Expected either MODEL.safetensors or --convolutions.")
     if options.layers or options.convolutions:
@@ -36,27 +41,44 @@ def run_bench(options: Namespace) -> str:
             raise ValueError(
                 f"Expected {mode} without {', '.join(meaningless)}: no other net runs, and on noise alone."
             )
-    size = tuple(options.size) if options.size else None
-    report: Report | LayerReport
-    if options.layers:
-        report = bench_layers(options.model, options.threads, size, options.repeats)
-    elif options.convolutions:
-        report = bench_convolutions(options.threads, options.repeats, say=_say)
-    else:
-        against = [name for name in (options.against or ",".join(FAMILIES)).split(",") if name]
-        report = bench(
-            options.model,
-            against,
-            threads=options.threads,
-            size=size,
-            rounds=options.repeats,
-            images=options.images,
-            float_model=options.float_net,
-            say=_say,
-        )
+    with _stopped_by_sigterm():
+        report = _measured(options)
     if options.json:
         Path(options.json).write_text(json.dumps(report.to_dict(), indent=1) + "\n", "utf-8")
     return str(report)
+
+
+def _measured(options: Namespace) -> Report | LayerReport:
+    size = tuple(options.size) if options.size else None
+    if options.layers:
+        return bench_layers(options.model, options.threads, size, options.repeats)
+    if options.convolutions:
+        return bench_convolutions(options.threads, options.repeats, say=_say)
+    against = [name for name in (options.against or ",".join(FAMILIES)).split(",") if name]
+    return bench(
+        options.model,
+        against,
+        threads=options.threads,
+        size=size,
+        rounds=options.repeats,
+        images=options.images,
+        float_model=options.float_net,
+        say=_say,
+    )
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Context in which SIGTERM ends the process as Ctrl-C does: the contenders' processes and their folder go with it."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,5 @@
 """What the contenders work on, as files in one folder a net: inputs, the values they are judged by, float models."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 from bnn_tasks.bench.simplify import float_net, raw_outputs
 from bnn_tasks.runtime import Session
 from bnn_tasks.runtime.format import load
+from bnn_tasks.runtime.images import to_channels
 
-EXAMPLES = "examples.npz"  # `x0`, `x1`, …: [H, W, C], uint8 canvases of a detector, else float32
+EXAMPLES = "examples.npz"  # `x0`, `x1`, …: RGB canvases of a detector, uint8 [H, W, 3], else float32 [H, W, C]
 FED = "fed.npz"  # `x0`, …: the same as the float twin takes them, float32 and normalised
 GIVEN = "given.npz"  # `0/0`, …: what the float twin takes besides, the artifact's own features of regions, (1, C, R, 1)
 EXPECTED = "expected.npz"  # `y0`, `y1`, …: the twin's outputs for the first example, (1, …)
@@ -62,15 +62,17 @@ def write_examples(net: Net, session: Session, examples: Sequence[np.ndarray]) -
     Args:
         net: whose folder exists.
         session: on its artifact.
-        examples: [H, W, C]; uint8 for a detector, else float32.
+        examples: uint8 [H, W, 3] for a detector, whatever its channels, else float32 [H, W, C].
     """
     _save(net.path(EXAMPLES), {f"x{index}": x for index, x in enumerate(examples)})
     # Here and not in the peers' processes, whose memory is measured: they need not open the artifact.
-    mean, std = _normalisation(net)
-    _save(net.path(FED), {f"x{index}": (to_float(x) - mean) / std for index, x in enumerate(examples)})
+    floats = float_net(*load(net.float_artifact))
+    mean, std = (0.0, 1.0) if floats.mean is None or floats.std is None else (floats.mean, floats.std)
+    fed = {f"x{index}": (as_input(x, floats.channels) - mean) / std for index, x in enumerate(examples)}
+    _save(net.path(FED), fed)
     actual = {}
     for index, x in enumerate(examples):
-        values = session.values(np.ascontiguousarray(to_float(x).transpose(2, 0, 1)))
+        values = session.values(as_input(x, session.graph.channels).transpose(2, 0, 1))
         for name in raw_outputs(session.graph):
             value = values[name]
             actual[f"{index}/{name}"] = np.ascontiguousarray(value.transpose(1, 2, 0)) if net.detector else value
@@ -84,25 +86,23 @@ def _write_given(net: Net, session: Session, examples: Sequence[np.ndarray]) -> 
     if names:
         source = session if net.float_artifact == net.artifact else Session(net.float_artifact)
         for index, x in enumerate(examples):
-            values = source.values(np.ascontiguousarray(to_float(x).transpose(2, 0, 1)))
+            values = source.values(as_input(x, source.graph.channels).transpose(2, 0, 1))
             given |= {f"{index}/{number}": values[name][None] for number, name in enumerate(names)}
     _save(net.path(GIVEN), given)
 
 
-def to_float(x: np.ndarray) -> np.ndarray:
-    """Float32; bytes become numbers in [0, 1]."""
-    return x.astype(np.float32) / np.float32(255) if x.dtype == np.uint8 else x
+def as_input(x: np.ndarray, channels: int) -> np.ndarray:
+    """An example as a net takes it, float32 [H, W, C]; bytes become numbers in [0, 1].
+
+    Args:
+        x: uint8 [H, W, 3] or float32 [H, W, C].
+        channels: C, that of an RGB canvas to be made: 3 or 1.
+    """
+    return to_channels(x, channels).astype(np.float32) / np.float32(255) if x.dtype == np.uint8 else x
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     np.savez(path, **arrays)  # type: ignore[arg-type]  # the stubs take every key for `allow_pickle`
-
-
-def _normalisation(net: Net) -> tuple[np.ndarray, np.ndarray]:
-    floats = float_net(*load(net.float_artifact))
-    if floats.mean is None or floats.std is None:
-        return np.zeros(1, np.float32), np.ones(1, np.float32)
-    return floats.mean, floats.std
 
 
 def read_examples(net: Net) -> list[np.ndarray]:
@@ -148,8 +148,3 @@ def write_expected(net: Net, outputs: Sequence[np.ndarray]) -> None:
         outputs: (1, …) each.
     """
     _save(net.path(EXPECTED), {f"y{index}": y for index, y in enumerate(outputs)})
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write JSON."""
-    path.write_text(json.dumps(values, indent=1), "utf-8")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bnn_tasks.bench.material import Net, write_json
+from bnn_tasks.bench.material import Net
 
 COMMAND = (sys.executable, "-m", "bnn_tasks.bench.worker")
 
@@ -47,7 +47,8 @@ class Process:
     ) -> None:
         jobs = [{"net": net.to_dict(), "alternatives": list(ways)} for net, ways in zip(nets, alternatives)]
         spec = folder / f"{name}.json"
-        write_json(spec, {"name": name, "threads": threads, "seconds": seconds, "nets": jobs})
+        content = {"name": name, "threads": threads, "seconds": seconds, "nets": jobs}
+        spec.write_text(json.dumps(content, indent=1), "utf-8")
         self._errors = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             [*COMMAND, str(spec)],

@@ -10,7 +10,7 @@ import numpy as np
 
 from bnn_tasks.bench.contenders import FP32, OURS, entry, missing, selected
 from bnn_tasks.bench.float_models import write_models, write_twin
-from bnn_tasks.bench.material import Net, write_examples
+from bnn_tasks.bench.material import Net, as_input, write_examples
 from bnn_tasks.bench.race import TURN_SECONDS, race
 from bnn_tasks.bench.report import NetFacts, Report
 from bnn_tasks.bench.simplify import float_net
@@ -122,20 +122,21 @@ def _bit_tensors(graph: Graph) -> set[str]:
 
 
 def _examples(session: Session, net: Net, images: str | os.PathLike[str] | None) -> list[np.ndarray]:
-    """Inputs [H, W, C]: uint8 canvases for a detector, else float32."""
+    """RGB canvases for a detector, uint8 [H, W, 3], whatever its channels; else inputs, float32 [H, W, C]."""
     channels = session.graph.channels
     if images is None:
         rng = np.random.default_rng(0)
-        shape = (EXAMPLES, *net.size, channels)
         if net.detector:
-            return list(rng.integers(0, 256, shape, np.uint8))
-        return list(rng.random(shape, np.float32))
-    if channels != 3:
-        raise ValueError(f"Expected a net of 3 channels for --images, but it has {channels}.")
+            return list(rng.integers(0, 256, (EXAMPLES, *net.size, 3), np.uint8))
+        return list(rng.random((EXAMPLES, *net.size, channels), np.float32))
+    if channels not in (1, 3):
+        raise ValueError(
+            f"Expected a net of 1 or 3 channels for --images, but it has {channels}. Cure: without, on noise."
+        )
     paths = image_files(Path(images), PICTURES)[:EXAMPLES]  # none of a folder that does not exist
     if not paths:
         raise ValueError(f"Expected --images to be a folder with pictures, but found none in {os.fspath(images)!r}.")
     resize = session.resize
     assert resize is not None
     canvases = [resize.fit(read_image(path), size=net.size)[0] for path in paths]
-    return canvases if net.detector else [canvas.astype(np.float32) / np.float32(255) for canvas in canvases]
+    return canvases if net.detector else [as_input(canvas, channels) for canvas in canvases]

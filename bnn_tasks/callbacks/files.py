@@ -1,14 +1,19 @@
 """Where callbacks write, and how: complete or not at all."""
 
 import json
+import logging
 import math
 import os
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
+
+_log = logging.getLogger(__name__)
+
+JSON = TypeVar("JSON", dict[str, Any], list[dict[str, Any]])
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -20,6 +25,29 @@ def write_json(path: Path, value: Any) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # tempfile's files can be read by their owner alone
     part.write_text(json.dumps(_plain(value), indent=1, allow_nan=False))
     os.replace(part, path)
+
+
+def read_json(path: Path, empty: JSON) -> JSON:
+    """What an earlier run wrote, or `empty` where there is no file.
+
+    A damaged file, which power that failed may leave, is set aside as ``NAME.damaged``, with a warning: the run goes on.
+
+    Args:
+        path: of the file.
+        empty: a list or a dictionary, as the file's is to be.
+    """
+    if not path.exists():
+        return empty
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError:
+        value = None
+    if isinstance(value, type(empty)):
+        return value
+    aside = path.with_name(f"{path.name}.damaged")
+    os.replace(path, aside)
+    _log.warning("%s is damaged; it is set aside as %s, and a new one begins", path, aside)
+    return empty
 
 
 def _plain(value: Any) -> Any:

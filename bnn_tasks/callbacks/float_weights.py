@@ -5,7 +5,7 @@ import os
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from bnn_tasks.backbones import load_float_checkpoint
+from bnn_tasks.backbones import VGG16, ResNet, load_float_checkpoint
 from bnn_tasks.callbacks.start_weights import backbone_of
 from bnn_tasks.tasks import Task
 
@@ -39,4 +39,10 @@ class FloatBackboneWeights(Callback):
                 f"Expected the float weights {self.path!r} to be there, but there is no such file. Cure: "
                 'torch.save(torchvision.models.resnet18(weights="DEFAULT").state_dict(), path).'
             )
-        load_float_checkpoint(backbone_of(pl_module.model), self.path)
+        backbone = backbone_of(pl_module.model)
+        if not isinstance(backbone, ResNet | VGG16):
+            raise TypeError(
+                f"Expected a ResNet or a VGG16, which have float twins elsewhere, but got a {type(backbone).__name__}. "
+                "Cure: BackboneWeights with a run of this suite, or the backbone's own `pretrained`."
+            )
+        load_float_checkpoint(backbone, self.path)

@@ -6,13 +6,15 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from bnn_tasks.binary import reestimate_batchnorm, set_progress
+from bnn_tasks.callbacks.checkpoint import BeforeLastCheckpoint
 from bnn_tasks.tasks import Task
 
 
-class ReestimateBatchNorm(Callback):
+class ReestimateBatchNorm(BeforeLastCheckpoint):
     """After the last epoch, computes every BatchNorm's statistics anew with the true ±1 weights, in float32.
 
-    It comes before the last ``last.ckpt`` and after the last validation of the fit; what ``validate`` and ``test`` then load
+    The last epoch is also that with which early stopping or ``max_time`` ends the fit. It comes before the last ``last.ckpt``,
+    so `LastCheckpoint` must be there too, and after the last validation of the fit; what ``validate`` and ``test`` then load
     has the new statistics. Beside a callback that averages weights they are those of the averaged net, which the checkpoint
     holds. See `reestimate_batchnorm`.
 
@@ -20,7 +22,8 @@ class ReestimateBatchNorm(Callback):
         batches: of the training loader, >= 1; all where it has fewer.
 
     Raises:
-        ValueError: `batches` is out of range; at the end of a fit, the model has no BatchNorm.
+        ValueError: `batches` is out of range; when the fit starts, there is no `LastCheckpoint`; at its end, the model has no
+            BatchNorm.
     """
 
     def __init__(self, batches: int = 100) -> None:
@@ -28,17 +31,12 @@ class ReestimateBatchNorm(Callback):
             raise ValueError(f"Expected `batches` to be >= 1, but got {batches}.")
         self.batches = batches
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lightning runs checkpoint callbacks after this one."""
+    def before_last_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compute them."""
         assert isinstance(pl_module, Task)
-        if pl_module.progress() < 1:
-            return
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         averaging = [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
-        for callback in averaging:
-            # An average over epochs is taken at this hook, once an epoch; its turn may come after ours.
-            callback.on_train_epoch_end(trainer, pl_module)
-            # The averages change places with the net's own tensors.
+        for callback in averaging:  # The averages change places with the net's own tensors.
             callback.on_validation_epoch_start(trainer, pl_module)
         set_progress(pl_module, pl_module.progress())
         self._reestimate(trainer, pl_module)

@@ -1,6 +1,5 @@
 """results.json, and the predictions behind it."""
 
-import json
 import math
 from collections.abc import Hashable
 from pathlib import Path
@@ -12,11 +11,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from bnn_tasks.callbacks.confusion import confusion_matrix, draw_confusion
 from bnn_tasks.callbacks.evaluation import EvaluationCallback, Results
-from bnn_tasks.callbacks.files import run_folder, write_json
+from bnn_tasks.callbacks.files import read_json, run_folder, write_json
 from bnn_tasks.callbacks.segmentation_pictures import draw_class_bars, draw_pixel_confusion
 from bnn_tasks.metrics import object_counts, of_images
 from bnn_tasks.runtime.answers import mask_picture
-from bnn_tasks.tasks import ClassificationTask, ImageClassification, ImageSegmentation, SegmentationTask
+from bnn_tasks.tasks import ClassificationTask, DetectionTask, ImageClassification, ImageSegmentation, SegmentationTask
 from bnn_tasks.tasks.checkpoint import load_checkpoint
 from bnn_tasks.tasks.detection_metrics import coco_results
 from bnn_tasks.tasks.gather import gather
@@ -42,14 +41,9 @@ def _write_segmentation(task: SegmentationTask, metrics: dict[str, float | None]
     draw_class_bars(bars, task.classes, title, folder / "classes.png")
 
 
-def _history(path: Path) -> list[dict[str, Any]]:
-    history: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
-    return history
-
-
 def _append(path: Path, result: dict[str, Any]) -> None:
     """Add a validation to the fit's history; one of the same step is replaced."""
-    earlier = [entry for entry in _history(path) if entry["step"] < result["step"]]
+    earlier = [entry for entry in read_json(path, []) if entry["step"] < result["step"]]
     write_json(path, [*earlier, {name: result[name] for name in ("epoch", "step", "metrics")}])
 
 
@@ -60,8 +54,8 @@ class ResultsWriter(EvaluationCallback):
     those of the checkpoint, null where there is none; ``metrics``, and what these rest on: ``images``, their number, of a
     detector ``objects``, ``difficult`` and ``crowds`` by class, see `object_counts`, and of a segmenter ``pixels`` by true
     class.
-    ``history.json`` beside it lists ``epoch``, ``step`` and ``metrics`` of every validation of the fit; a fit that does not
-    resume starts it anew.
+    ``history.json`` beside it lists ``epoch``, ``step`` and ``metrics`` of every validation of the fit. A fit that does not
+    resume starts both files anew; one that resumes keeps what is of its own steps so far.
 
     Of a detector, ``predictions.json`` is in COCO's results format (xywh in pixels of the original image, the data set's
     own category ids, and the file name), by image id, then by falling score; ``ground_truth.json`` beside it is the
@@ -95,10 +89,15 @@ class ResultsWriter(EvaluationCallback):
         return [(name, name) for name, _ in kept]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget validations after the step from which this fit goes on: of another fit, or of one that was killed."""
-        path = run_folder(trainer, self.dirpath) / "history.json"
-        if trainer.is_global_zero and path.exists():
-            write_json(path, [entry for entry in _history(path) if entry["step"] <= trainer.global_step])
+        """Forget evaluations of another fit, or, after the step from which this fit goes on, of one that was killed."""
+        if not trainer.is_global_zero:
+            return
+        folder, done = run_folder(trainer, self.dirpath), trainer.global_step
+        if history := read_json(folder / "history.json", []):
+            write_json(folder / "history.json", [entry for entry in history if 0 < entry["step"] <= done])
+        if results := read_json(folder / "results.json", {}):
+            kept = {stage: entry for stage, entry in results.items() if 0 < (entry["step"] or 0) <= done}
+            write_json(folder / "results.json", kept)
 
     def _note_origin(self, trainer: L.Trainer) -> None:
         """Epoch and step of the weights before their evaluation: by its end a fit may have replaced the checkpoint.
@@ -142,8 +141,7 @@ class ResultsWriter(EvaluationCallback):
             write_json(folder / stage / "ground_truth.json", truth)
             result |= object_counts(truth)
         path = folder / "results.json"
-        results = json.loads(path.read_text()) if path.exists() else {}
-        write_json(path, results | {stage: result})
+        write_json(path, read_json(path, {}) | {stage: result})
         if trainer.state.fn == TrainerFn.FITTING:
             _append(folder / "history.json", result)
         self._write_predictions(trainer, stage, kept)
@@ -155,7 +153,8 @@ class ResultsWriter(EvaluationCallback):
         if isinstance(task, ClassificationTask):
             rows = [_classified(image, task.classes) for image in kept]
         else:
-            rows = coco_results(kept, trainer.datamodule.category_ids)  # type: ignore[attr-defined]
+            assert isinstance(task, DetectionTask)
+            rows = coco_results(kept, trainer.datamodule.category_ids, task.classes)  # type: ignore[attr-defined]
         write_json(run_folder(trainer, self.dirpath) / stage / "predictions.json", rows)
 
     def on_predict_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -24,11 +24,18 @@ LOWEST = 1e-5  # of the drawn axis
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a file, or none where there is no file."""
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    """Complete rows of a file, or none where there is no file; a run that was killed while it wrote may have cut the last.
+
+    Raises:
+        ValueError: the file has other columns.
+    """
+    text = path.read_text(errors="replace") if path.exists() else ""
+    lines = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+    if lines.fieldnames not in (None, list(COLUMNS)):
+        raise ValueError(
+            f"Expected {str(path)!r} to have the columns {', '.join(COLUMNS)}, but got {lines.fieldnames}. Cure: move it away."
+        )
+    return [row for row in lines if None not in row and None not in row.values()]
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], append: bool = False) -> None:

@@ -37,7 +37,8 @@ def compare(
         draw_from: score from which a detection is drawn, in [0, 1].
 
     Raises:
-        ValueError: the checkpoint's task is not the data's, or the artifact is not of its classes, or of another net.
+        ValueError: the checkpoint's task is not the data's, or the artifact is not of its classes, or of another net, or
+            `sheet` cannot be written.
     """
     task, session = load_task(checkpoint), Session(artifact, threads=threads)
     if list(session.classes) != task.classes:

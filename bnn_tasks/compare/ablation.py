@@ -1,12 +1,8 @@
 """The same detector with other blocks in its parts: what each costs in average precision, over several seeds."""
 
 import copy
-import fcntl
 import json
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+
+from bnn_tasks.compare.training_run import Run, read_config
 
 METRICS = ("ap", "ap50", "ap_small")  # and the AP of every class
 
@@ -54,14 +51,13 @@ METHOD = "react"
 TERMS: list[dict[str, Any]] = [{"class_path": "PyramidImitation"}, {"class_path": "ResponseImitation"}]
 
 
-def config_of(base: Mapping[str, Any], variant: Variant, seed: int, folder: Path, teacher: Path) -> dict[str, Any]:
+def config_of(base: Mapping[str, Any], variant: Variant, seed: int, teacher: Path) -> dict[str, Any]:
     """The base config with a variant's parts.
 
     Args:
         base: a RetinaNet's config.
         variant: the parts.
         seed: of weights, order and augmentation.
-        folder: of the run.
         teacher: checkpoint of the imitated run, if any.
     """
     config = copy.deepcopy(dict(base))
@@ -78,138 +74,7 @@ def config_of(base: Mapping[str, Any], variant: Variant, seed: int, folder: Path
         distillation = {"class_path": "Distillation", "init_args": {"teacher": source, "terms": TERMS}}
         config["model"]["init_args"]["auxiliary"] = [distillation]
     config["seed_everything"] = seed
-    config["trainer"]["default_root_dir"] = str(folder)
     return config
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training: a folder with its settings, checkpoint, results and time.
-
-    Attributes:
-        name: of the variant.
-        seed: of the run.
-        folder: of the run.
-    """
-
-    name: str
-    seed: int
-    folder: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        """What the fit leaves."""
-        return self.folder / "checkpoints" / "last.ckpt"
-
-    def settle(self, base: Mapping[str, Any], overrides: Sequence[str]) -> None:
-        """Keep the settings in ``run.json``, or hold them against those that are there.
-
-        Args:
-            base: the base config.
-            overrides: further arguments of the command line.
-
-        Raises:
-            ValueError: the folder's training has others.
-        """
-        path, settings = (
-            self.folder / "run.json",
-            json.loads(json.dumps({"config": base, "overrides": list(overrides)})),
-        )
-        if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(settings, indent=1))
-            return
-        earlier, now = (_flat(one) for one in (json.loads(path.read_text()), settings))
-        if changed := sorted(name for name in earlier | now if earlier.get(name) != now.get(name)):
-            told = [f"{name} {now.get(name, 'missing')} (not {earlier.get(name, 'missing')})" for name in changed[:3]]
-            raise ValueError(
-                f"Expected {self.folder} to be trained with these settings, but got {', '.join(told)}"
-                f"{f' and {len(changed) - 3} more' if len(changed) > 3 else ''}. Cure: another folder `out`."
-            )
-
-    def train(self, base: Mapping[str, Any], teacher: Path, overrides: Sequence[str], splits: Sequence[str]) -> None:
-        """Fit and evaluate, unless that is done already; an interrupted fit goes on from its checkpoint.
-
-        Args:
-            base: the base config.
-            teacher: checkpoint of the imitated run, if any.
-            overrides: further arguments of the command line.
-            splits: what to evaluate on after the fit: ``validate``, ``test``.
-
-        Raises:
-            RuntimeError: a command failed; the message ends with the last lines of its output. Or one that outlived an earlier
-                call still writes to the folder.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RuntimeError(
-                    f"Expected {self.folder} to be no other process's, but one is still training there. "
-                    "Cure: wait until it ends, or stop it."
-                ) from error
-            self._train(base, teacher, overrides, splits, lock.fileno())
-
-    def _train(
-        self, base: Mapping[str, Any], teacher: Path, overrides: Sequence[str], splits: Sequence[str], lock: int
-    ) -> None:
-        path = self.folder / "base.yaml"
-        path.write_text(yaml.safe_dump(config_of(base, VARIANTS[self.name], self.seed, self.folder, teacher)))
-        finished = self.folder / "seconds.json"
-        if not finished.exists():
-            earlier, started = self._seconds_done(), time.time()
-            (self.folder / "attempt.json").write_text(json.dumps({"earlier": earlier, "started": started}))
-            resume = ["--ckpt_path", str(self.checkpoint)] if self.checkpoint.exists() else []
-            self._call(["fit", "--config", str(path), *overrides, *resume], lock)
-            finished.write_text(json.dumps(earlier + time.time() - started))
-        for verb in splits:
-            if not (self.folder / f"{verb}.done").exists():
-                self._call([verb, "--config", str(path), *overrides, "--ckpt_path", str(self.checkpoint)], lock)
-                (self.folder / f"{verb}.done").touch()
-
-    def _seconds_done(self) -> float:
-        """What interrupted attempts took up to the checkpoint that the next goes on from; what came after it is done anew."""
-        attempt = self.folder / "attempt.json"
-        if not (attempt.exists() and self.checkpoint.exists()):
-            return 0.0
-        last = json.loads(attempt.read_text())
-        done: float = last["earlier"] + max(self.checkpoint.stat().st_mtime - last["started"], 0.0)
-        return done
-
-    def _call(self, words: list[str], lock: int) -> None:
-        log = self.folder / f"{words[0]}.log"
-        with log.open("a") as file:
-            done = subprocess.run(
-                [sys.executable, "-m", "bnn_tasks", *words],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=os.environ,
-                pass_fds=(lock,),  # which the command then holds, even if this process is killed
-            )
-        if done.returncode:
-            raise RuntimeError(f"{words[0]} of {self.name}, seed {self.seed}, failed; {log} ends with:\n{_tail(log)}")
-
-    def result(self) -> dict[str, Any]:
-        """``results.json``, and the seconds of the fit."""
-        results: dict[str, Any] = json.loads((self.folder / "results.json").read_text())
-        results["seconds"] = json.loads((self.folder / "seconds.json").read_text())
-        return results
-
-
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested dictionaries and lists as dotted names and plain values; what is empty is a value."""
-    if not value or not isinstance(value, dict | list):
-        return {name: value}
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    flat: dict[str, Any] = {}
-    for key, one in pairs:
-        flat |= _flat(one, f"{name}.{key}" if name else str(key))
-    return flat
-
-
-def _tail(path: Path, lines: int = 15) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
 def ablate(
@@ -237,24 +102,26 @@ def ablate(
         The table, in Markdown.
 
     Raises:
-        ValueError: an unknown variant, or runs in `out` that were trained with other settings.
-        RuntimeError: a training failed.
+        ValueError: an unknown variant, `config` is none, or runs in `out` that were trained with other settings.
+        ChildProcessError: a training failed.
+        BlockingIOError: one of an earlier call still goes on.
     """
     if unknown := [name for name in names if name not in VARIANTS]:
         raise ValueError(f"Expected variants of {list(VARIANTS)}, but got {unknown}.")
-    base = yaml.safe_load(Path(config).read_text())
+    base = read_config(config)
     teachers = [VARIANTS[name].teacher for name in names if VARIANTS[name].teacher]
     ordered = list(dict.fromkeys([*teachers, *names]))
-    runs = {(n, s): Run(n, s, Path(out) / f"{n}_{s}") for s in seeds for n in ordered}
+    runs = {(n, s): Run(f"{n}, seed {s}", Path(out) / f"{n}_{s}") for s in seeds for n in ordered}
     for run in runs.values():
         run.settle(base, overrides)
     with ThreadPoolExecutor(jobs) as pool:
         for with_teacher in (False, True):
-            waiting = [
-                pool.submit(run.train, base, runs.get((teacher, run.seed), run).checkpoint, overrides, splits)
-                for run in runs.values()
-                if bool(teacher := VARIANTS[run.name].teacher) == with_teacher
-            ]
+            waiting = []
+            for (name, seed), run in runs.items():
+                variant = VARIANTS[name]
+                if bool(variant.teacher) == with_teacher:
+                    teacher = runs.get((variant.teacher, seed), run).checkpoint
+                    waiting.append(pool.submit(run.train, config_of(base, variant, seed, teacher), overrides, splits))
             for future in waiting:
                 future.result()
     results = {name: [runs[name, seed].result() for seed in seeds] for name in ordered}

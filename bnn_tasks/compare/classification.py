@@ -4,14 +4,15 @@ import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from bnn_tasks.compare.canvas import Canvas
 from bnn_tasks.compare.cost import Cost, side_by_side
+from bnn_tasks.compare.sheet import check_sheet
 from bnn_tasks.data import ClassificationData
 from bnn_tasks.export.trace import GraphWriter
 from bnn_tasks.export.verify import forced
@@ -72,23 +73,21 @@ class _TorchNet:
     """
 
     def __init__(self, model: ImageClassifier, session: Session) -> None:
-        assert session.resize is not None
-        self.model, self.session, self.resize = model, session, session.resize
+        self.model, self.session, self.canvas = model, session, Canvas(session)
         self.sites = GraphWriter(model).sites
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Probabilities (K,) of one picture."""
-        canvas, _ = self.resize.fit(image)
-        x = torch.from_numpy(canvas).permute(2, 0, 1)[None].float() / 255
+        x, _ = self.canvas(image)
         probabilities: np.ndarray = self.model.decode(self.model(x))[0].numpy()
         return probabilities
 
     def with_runtime_bits(self, image: np.ndarray) -> tuple[int, np.ndarray]:
         """Ties in one picture, and torch's probabilities once it is given the artifact's bits."""
-        canvas, _ = self.resize.fit(image)
+        x, _ = self.canvas(image)
         with forced(self.model, self.session, self.sites) as forcing:
-            forcing.start(self.session.values(canvas.transpose(2, 0, 1).astype(np.float32) / np.float32(255)))
+            forcing.start(self.session.values(x[0].numpy()))
             probabilities = self(image)
             return forcing.ties, probabilities
 
@@ -109,6 +108,8 @@ def compare_classifiers(
         split: ``val`` or ``test``.
         sheet: where to save a sheet of pictures with true class and the artifact's; None saves none.
     """
+    if sheet is not None:
+        check_sheet(sheet)
     net = _TorchNet(copy.deepcopy(task.model).eval(), session)
     of_torch, of_runtime = ClassificationMetrics(task.classes), ClassificationMetrics(task.classes)
     pictures = data.pictures(split)
@@ -131,7 +132,6 @@ def compare_classifiers(
         if index in wanted:
             drawn.append(_drawn(image, label, found.label, task.classes))
     if sheet is not None:
-        Path(sheet).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture_grid(drawn)).save(sheet)
     return ClassificationComparison(
         torch_metrics=of_torch.compute(),

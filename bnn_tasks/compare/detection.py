@@ -4,14 +4,15 @@ import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from bnn_tasks.compare.canvas import Canvas, input_size
 from bnn_tasks.compare.cost import Cost, side_by_side
+from bnn_tasks.compare.sheet import check_sheet
 from bnn_tasks.data import DetectionData
 from bnn_tasks.data.detection.batch import DetectionTarget
 from bnn_tasks.export.regions import runtime_regions
@@ -21,7 +22,6 @@ from bnn_tasks.metrics.boxes import overlaps
 from bnn_tasks.models import Boxes, Detector, FasterRCNN
 from bnn_tasks.runtime import Detections, Session, read_image
 from bnn_tasks.runtime.draw import contact_sheet, draw_boxes
-from bnn_tasks.runtime.images import to_channels
 from bnn_tasks.tasks import DetectionMetrics, DetectionTask, ImageDetections
 
 SCORE, IOU, SCORE_GAP = 0.05, 0.95, 0.01  # a detection counts from SCORE on; a match needs IOU and SCORE_GAP
@@ -107,28 +107,18 @@ class _TorchNet:
     """
 
     def __init__(self, model: Detector, session: Session) -> None:
-        assert session.resize is not None
-        self.model, self.resize, self.channels = model, session.resize, session.graph.channels
-
-    def canvas(self, image: np.ndarray) -> Tensor:
-        """The net's input for one picture, (1, C, H, W)."""
-        canvas, _ = self.resize.fit(image)
-        return torch.from_numpy(to_channels(canvas, self.channels)).permute(2, 0, 1)[None].float() / 255
+        self.model, self.canvas = model, Canvas(session)
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray, run: Callable[[Tensor], Boxes] | None = None) -> Detections:
         """Detections of one picture; `run` takes the place of the model's forward and decoding."""
-        found = (run or self._detect)(self.canvas(image))
-        _, placement = self.resize.fit(image)
+        x, placement = self.canvas(image)
+        found = (run or self._detect)(x)
         boxes = placement.to_image(found.boxes.numpy()).astype(np.float32)
         return Detections(boxes, found.scores.numpy(), found.labels.numpy())
 
     def _detect(self, x: Tensor) -> Boxes:
-        return self.model.decode(self.model(x), _size(x))[0]
-
-
-def _size(x: Tensor) -> tuple[int, int]:
-    return x.shape[2], x.shape[3]
+        return self.model.decode(self.model(x), input_size(x))[0]
 
 
 def _target(data: DetectionData, split: str) -> list[DetectionTarget]:
@@ -154,6 +144,8 @@ def compare_detectors(
         sheet: where to save a contact sheet of ground truth beside the artifact's detections; None saves none.
         draw_from: score from which a detection is drawn, in [0, 1].
     """
+    if sheet is not None:
+        check_sheet(sheet)
     model = copy.deepcopy(task.model).eval()
     net, written = _TorchNet(model, session), GraphWriter(model)
     of_torch, of_runtime = DetectionMetrics(task.classes), DetectionMetrics(task.classes)
@@ -185,7 +177,6 @@ def compare_detectors(
             drawn = draw_boxes(image, found.boxes[shown], found.labels[shown], session.classes, found.scores[shown])
             pictures.append((truth, drawn))
     if sheet is not None:
-        Path(sheet).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(contact_sheet(pictures)).save(sheet)
     return DetectionComparison(
         torch_metrics=of_torch.compute(),
@@ -209,7 +200,7 @@ def _with_runtime_bits(
             if isinstance(model, FasterRCNN):
                 proposals, _ = runtime_regions(values, written.names)
                 outputs["proposals"] = [proposals]
-            return model.decode(outputs, _size(x))[0]
+            return model.decode(outputs, input_size(x))[0]
 
         again = net(image, run)
         return forcing.ties, again
@@ -218,14 +209,14 @@ def _with_runtime_bits(
 def _with_runtime_outputs(net: _TorchNet, session: Session, written: GraphWriter, image: np.ndarray) -> Detections:
     """Torch's decoding of the artifact's raw outputs, which are first checked to be torch's but for rounding."""
     model = net.model
-    verify(model, session, written, net.canvas(image))
+    verify(model, session, written, net.canvas(image)[0])
 
     def run(x: Tensor) -> Boxes:
         if isinstance(model, FasterRCNN):
             proposals, found = runtime_regions(session.values(x[0].numpy()), written.names)
-            return model.detections(proposals, found, _size(x))[0]
+            return model.detections(proposals, found, input_size(x))[0]
         raw = session.forward(x.numpy())
         outputs = {name: [torch.from_numpy(level) for level in levels] for name, levels in raw.items()}
-        return model.decode(outputs, _size(x))[0]
+        return model.decode(outputs, input_size(x))[0]
 
     return net(image, run)

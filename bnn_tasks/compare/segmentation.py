@@ -3,14 +3,15 @@
 import copy
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from bnn_tasks.compare.canvas import Canvas, input_size
 from bnn_tasks.compare.cost import Cost, side_by_side
+from bnn_tasks.compare.sheet import check_sheet
 from bnn_tasks.data import SegmentationData
 from bnn_tasks.data.findings import DataError
 from bnn_tasks.data.segmentation.faults import size_fault
@@ -22,7 +23,7 @@ from bnn_tasks.models.resize import resize_bilinear
 from bnn_tasks.runtime import Session, read_image
 from bnn_tasks.runtime.class_colours import overlay
 from bnn_tasks.runtime.draw import contact_sheet
-from bnn_tasks.runtime.images import Placement, Size, to_channels
+from bnn_tasks.runtime.images import Size
 from bnn_tasks.runtime.segmentation import to_picture
 from bnn_tasks.tasks import SegmentationTask
 
@@ -82,21 +83,15 @@ class _TorchNet:
     """
 
     def __init__(self, model: Segmenter, session: Session) -> None:
-        assert session.resize is not None
-        self.model, self.session, self.resize = model, session, session.resize
-        self.channels, self.sites = session.graph.channels, GraphWriter(model).sites
-
-    def canvas(self, image: np.ndarray) -> tuple[Tensor, Placement]:
-        """The net's input for one picture, (1, C, H, W), and where the picture lies on it."""
-        canvas, placement = self.resize.fit(image)
-        return torch.from_numpy(to_channels(canvas, self.channels)).permute(2, 0, 1)[None].float() / 255, placement
+        self.model, self.session, self.canvas = model, session, Canvas(session)
+        self.sites = GraphWriter(model).sites
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Classes (h, w) of one picture's pixels, and the logits, (1, K, h', w')."""
         x, placement = self.canvas(image)
         logits: Tensor = self.model(x)
-        classes = self.model.decode(logits, _size(x))[0].to(torch.uint8).numpy()
+        classes = self.model.decode(logits, input_size(x))[0].to(torch.uint8).numpy()
         return to_picture(classes, placement, _shape(image)), logits
 
     def gaps(self, image: np.ndarray, logits: Tensor) -> np.ndarray:
@@ -104,7 +99,7 @@ class _TorchNet:
         x, placement = self.canvas(image)
         if logits.shape[1] == 1:
             return np.full(_shape(image), np.inf)
-        best = resize_bilinear(logits, _size(x)).topk(2, dim=1).values[0]
+        best = resize_bilinear(logits, input_size(x)).topk(2, dim=1).values[0]
         return to_picture((best[0] - best[1]).numpy(), placement, _shape(image))
 
     def with_runtime_bits(self, image: np.ndarray) -> tuple[int, np.ndarray, Tensor]:
@@ -114,10 +109,6 @@ class _TorchNet:
             forcing.start(self.session.values(x[0].numpy()))
             classes, logits = self(image)
             return forcing.ties, classes, logits
-
-
-def _size(x: Tensor) -> Size:
-    return x.shape[2], x.shape[3]
 
 
 def _shape(image: np.ndarray) -> Size:
@@ -140,6 +131,8 @@ def compare_segmenters(
         split: ``val`` or ``test``.
         sheet: where to save a contact sheet of true masks beside the artifact's; None saves none.
     """
+    if sheet is not None:
+        check_sheet(sheet)
     net = _TorchNet(copy.deepcopy(task.model).eval(), session)
     of_torch, of_runtime = (SegmentationConfusion(len(task.classes)) for _ in range(2))
     read_mask = data.coding(split).read
@@ -161,7 +154,6 @@ def compare_segmenters(
         if len(pictures) < SHOWN:
             pictures.append((overlay(image, truth), overlay(image, found)))
     if sheet is not None:
-        Path(sheet).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(contact_sheet(pictures, ("ground truth", "exported net"))).save(sheet)
     return SegmentationComparison(
         _metrics(of_torch), _metrics(of_runtime), **counts, cost=Cost.of(net.model, session, times)

@@ -1,12 +1,11 @@
 """Reads a COCO instances file into what a detector needs."""
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bnn_tasks.data.coco_segmentation import segmentation_fault
+from bnn_tasks.data.coco_segmentation import all_finite, segmentation_fault
 from bnn_tasks.data.findings import DataError, Findings
 
 COCO_SOURCE = (  # torchvision fetches VOC, but not COCO
@@ -20,6 +19,7 @@ class CocoObject:
     """One annotation.
 
     Attributes:
+        id: as in the file.
         category: a key of ``CocoFile.categories``.
         box: xyxy, continuous pixels.
         area: square pixels; of the mask where the file says so, else of the box.
@@ -27,6 +27,7 @@ class CocoObject:
         segmentation: as in the file: polygons or run lengths; None where it has none.
     """
 
+    id: int
     category: int
     box: tuple[float, float, float, float]
     area: float
@@ -70,6 +71,41 @@ class CocoFile:
     images: dict[int, CocoImage]
     objects: set[int] = field(default_factory=set)
     file_names: set[str] = field(default_factory=set)
+
+
+class CocoFiles:
+    """Instances files of a set, each parsed once until they are forgotten: COCO's largest takes gigabytes and half a minute."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, tuple[CocoFile, Findings]] = {}
+
+    def read(self, path: Path, findings: Findings) -> CocoFile:
+        """Return what ``read_coco`` gives.
+
+        Args:
+            path: of the JSON file.
+            findings: takes what is wrong.
+
+        Raises:
+            DataError: the file cannot be read as a COCO file at all.
+        """
+        if path not in self._read:
+            found = Findings()
+            self._read[path] = read_coco(path, found), found
+        file, found = self._read[path]
+        for message in found.warnings:
+            findings.warning(message)
+        for message in found.errors:
+            findings.error(message)
+        return file
+
+    def forget(self) -> None:
+        """Free the memory."""
+        self._read.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the files out of what goes to other processes."""
+        return {"_read": {}}
 
 
 def read_coco(path: Path, findings: Findings) -> CocoFile:
@@ -157,7 +193,7 @@ def _add_object(file: CocoFile, entry: dict[str, Any]) -> str | None:
     owner = file.images[image]
     x1, y1 = x + width, y + height
     if width <= 0 or height <= 0:
-        owner.boxless.append(CocoObject(category, (x, y, x1, y1), 0.0, bool(crowd), entry.get("segmentation")))
+        owner.boxless.append(CocoObject(id_, category, (x, y, x1, y1), 0.0, bool(crowd), entry.get("segmentation")))
         return f"the box {values} of image {image} has no area; detectors leave the object out"
     if not (min(x1, owner.width) > max(x, 0) and min(y1, owner.height) > max(y, 0)):
         raise ValueError(
@@ -167,7 +203,7 @@ def _add_object(file: CocoFile, entry: dict[str, Any]) -> str | None:
     if area < 0:  # pycocotools would ignore the object in every area range, "all" included
         raise ValueError(f"expected `area` to be at least 0, but got {area}; correct it")
     file.objects.add(id_)
-    owner.objects.append(CocoObject(category, (x, y, x1, y1), area, bool(crowd), entry.get("segmentation")))
+    owner.objects.append(CocoObject(id_, category, (x, y, x1, y1), area, bool(crowd), entry.get("segmentation")))
     return _warning(entry, values, owner)
 
 
@@ -188,6 +224,6 @@ def _integer(entry: dict[str, Any], key: str, least: int = 0) -> int:
 
 
 def _number(key: str, value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if not all_finite([value]):
         raise ValueError(f"expected `{key}` to be finite numbers, but got {value!r}; correct it")
     return float(value)

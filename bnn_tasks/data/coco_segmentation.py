@@ -1,11 +1,22 @@
 """What may be wrong with a COCO segmentation; a detector does not read it, but a mask made of it would be wrong."""
 
-import math
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 from bnn_tasks.runtime.images import Size
 
 LEAST_COORDINATES = 6  # of a polygon: three points
+LARGEST = sys.float_info.max
+
+
+def all_finite(values: Iterable[Any]) -> bool:
+    """Whether values of a JSON file are numbers that a float64 holds; JSON's integers have any size.
+
+    Args:
+        values: as the file says them.
+    """
+    return all(type(value) in (int, float) and -LARGEST <= value <= LARGEST for value in values)
 
 
 def segmentation_fault(value: Any, size: Size) -> str | None:
@@ -13,6 +24,7 @@ def segmentation_fault(value: Any, size: Size) -> str | None:
 
     It is a list of polygons, each [x0, y0, x1, y1, ...] of at least three points; or a run-length encoding, a dictionary
     of ``size`` [height, width] and ``counts``: runs of 0 and 1 in turn, column by column, as a list or as COCO's text.
+    A point may lie outside the image, but no further than the image's longer side is long.
 
     Args:
         value: what the file says.
@@ -28,9 +40,22 @@ def segmentation_fault(value: Any, size: Size) -> str | None:
                 f"expected polygon {position} of `segmentation` to be at least three points [x0, y0, x1, y1, ...], but got "
                 f"{_short(polygon)}"
             )
-        if not all(type(number) in (int, float) and math.isfinite(number) for number in polygon):
+        if not all_finite(polygon):
             return f"expected polygon {position} of `segmentation` to be of finite numbers, but got {_short(polygon)}"
+        if _is_far(polygon, size):  # pycocotools takes memory for each pixel of an edge; without it the process dies
+            return (
+                f"expected polygon {position} of `segmentation` to lie on the image of {size[1]}x{size[0]} pixels, but got "
+                f"x in [{min(polygon[::2]):g}, {max(polygon[::2]):g}] and y in [{min(polygon[1::2]):g}, {max(polygon[1::2]):g}]"
+            )
     return None
+
+
+def _is_far(polygon: list[float], size: Size) -> bool:
+    """Whether a point is further from the image than the image's longer side is long."""
+    reach = max(size)
+    return any(
+        min(axis) < -reach or max(axis) > side + reach for axis, side in zip((polygon[1::2], polygon[::2]), size)
+    )
 
 
 def _rle_fault(value: dict[str, Any], size: Size) -> str | None:

@@ -1,15 +1,28 @@
 """What every data module of the suite offers, whatever its task: classes, the resize rule, stages, a check."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
+import torch
 from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, SequentialSampler
 
+from bnn_tasks.data.buckets import BucketBatchSampler
 from bnn_tasks.data.report import DataReport
 from bnn_tasks.runtime.images import Resize, Size
 
 SPLITS = ("train", "val", "test")
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+
+
+class Samples(Protocol):
+    """A data set as a loader uses it: samples by place, or batches by places."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
 
 
 class ImageData(LightningDataModule, ABC):
@@ -59,6 +72,23 @@ class ImageData(LightningDataModule, ABC):
         Raises:
             DataError: what is wrong with the set; the first of it.
         """
+
+    def _loader(self, dataset: Samples, collate: Callable[[Any], Any], **options: Any) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,  # type: ignore[arg-type]  # which asks for torch's Dataset by name, but uses these methods
+            **options,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _ordered_loader(
+        self, dataset: Samples, buckets: Sequence[Hashable], collate: Callable[[Any], Any]
+    ) -> DataLoader[Any]:
+        """Every sample once, in order within a bucket."""
+        batches = BucketBatchSampler(SequentialSampler(dataset), self.batch_size, False, buckets)
+        # A generator of its own: a loader draws a seed for its workers, which would change the training that follows.
+        return self._loader(dataset, collate, batch_sampler=batches, generator=torch.Generator())
 
     @abstractmethod
     def check(self) -> DataReport:

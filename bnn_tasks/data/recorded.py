@@ -6,21 +6,20 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, RandomSampler
 
 from bnn_tasks.data.buckets import BucketBatchSampler
 from bnn_tasks.data.cache import ImageCache, PixelCache, Sized
 from bnn_tasks.data.corrupted import Corrupted, CorruptedReader
 from bnn_tasks.data.findings import DataError, Findings, StrictFindings, empty_fault
-from bnn_tasks.data.module import ImageData, check_split
+from bnn_tasks.data.module import ImageData, Samples, check_split
 from bnn_tasks.runtime.images import Size, read_image
 
 Reader = Callable[[Path], np.ndarray]
 RecordT = TypeVar("RecordT", bound=Sized)
 
 
-class CanvasDataset(Protocol):
+class CanvasDataset(Samples, Protocol):
     """A data set whose samples each have a canvas size.
 
     Attributes:
@@ -28,10 +27,6 @@ class CanvasDataset(Protocol):
     """
 
     sizes: list[Size]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Any: ...
 
 
 class RecordedData(ImageData, Generic[RecordT]):
@@ -117,7 +112,8 @@ class RecordedData(ImageData, Generic[RecordT]):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented training batches; damaged pictures are replaced and named in the batch."""
         dataset = self._dataset("train", True, self._reader("train"))
-        return self._loader(dataset, RandomSampler(dataset))
+        batches = BucketBatchSampler(RandomSampler(dataset), self.batch_size, False, dataset.sizes)
+        return self._loader(dataset, self._collate, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return every validation picture once, in order within a bucket."""
@@ -144,20 +140,7 @@ class RecordedData(ImageData, Generic[RecordT]):
 
     def _evaluation_loader(self, split: str, read: Reader) -> DataLoader[Any]:
         dataset = self._dataset(split, False, read)
-        # A generator of its own: a loader draws a seed for its workers, which would change the training that follows.
-        return self._loader(dataset, SequentialSampler(dataset), torch.Generator())
-
-    def _loader(
-        self, dataset: CanvasDataset, sampler: Sampler[int], generator: torch.Generator | None = None
-    ) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,  # type: ignore[arg-type]  # which asks for torch's Dataset by name, but uses these methods
-            batch_sampler=BucketBatchSampler(sampler, self.batch_size, False, dataset.sizes),
-            num_workers=self.num_workers,
-            collate_fn=self._collate,
-            generator=generator,
-            persistent_workers=self.num_workers > 0,
-        )
+        return self._ordered_loader(dataset, dataset.sizes, self._collate)
 
     def _reader(self, split: str) -> Reader:
         """What reads a split's pictures."""

@@ -16,26 +16,28 @@ GREY_SHARE = 0.25  # of the canvas, from which another input size is suggested
 RecordT = TypeVar("RecordT", bound=Sized)
 
 
-def repeats(records: Mapping[str, Sequence[RecordT]], split: str) -> bool:
-    """Whether a split has the pictures of another one.
+def val_is_test(records: Mapping[str, Sequence[RecordT]]) -> bool:
+    """Whether test has the pictures of val, as in sets without a test split.
 
     Args:
-        records: by split.
-        split: one of them.
+        records: of val and test, by split.
     """
-    paths = [record.path for record in records[split]]
-    return bool(paths) and any(
-        paths == [record.path for record in others] for other, others in records.items() if other != split
-    )
+    val, test = ([record.path for record in records[split]] for split in ("val", "test"))
+    return bool(val) and val == test
 
 
 def check_overlap(records: Mapping[str, Sequence[RecordT]], report: DataReport) -> None:
-    """Warn of pictures that are both in train and in another split.
+    """Warn of pictures that are both in train and in another split; say where test is val.
 
     Args:
-        records: by split, train among them.
-        report: takes the warnings.
+        records: of all three splits; one that cannot be read has none.
+        report: takes the warnings, and that test is val as a suggestion.
     """
+    if val_is_test(records):
+        report.suggestions.append(
+            "the test split has the pictures of val, which are counted once; a test split of its own would judge a net by "
+            "pictures that no setting was chosen on"
+        )
     paths: dict[str, set[Path]] = {split: {record.path for record in found} for split, found in records.items()}
     for split in ("val", "test"):
         if shared := paths["train"] & paths.get(split, set()):

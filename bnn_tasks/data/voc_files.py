@@ -1,19 +1,20 @@
 """Which files make up a set in VOC layout."""
 
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from bnn_tasks.data.findings import DataError
+from bnn_tasks.data.named import VAL_STRIDE, split_by_position
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 FOLDERS = (("JPEGImages", "Annotations"), ("images", "annotations"), ("", ""))
-VAL_STRIDE = 5
 
 
 @dataclass(frozen=True)
 class VOCFiles:
-    """The files of a set, by name without suffix.
+    """The files of a set, by name without suffix, in Unicode's composed form (NFC): macOS writes ä as two characters.
 
     Attributes:
         images: picture files.
@@ -64,7 +65,7 @@ class VOCFiles:
             split: name of a list in ``ImageSets/Main``, or "train" or "val".
 
         Raises:
-            DataError: no such split, an empty one, or a name twice in it.
+            DataError: no such split, one that is empty or not UTF-8, or a name twice in it.
         """
         if self.image_sets is None:
             return self._names_by_position(split)
@@ -72,7 +73,11 @@ class VOCFiles:
         if not path.is_file():
             there = sorted(p.stem for p in self.image_sets.glob("*.txt"))
             raise DataError(f"{path}: no such split; there are {there}. Add the list, or name another with `splits`")
-        names = sorted(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: the list cannot be read ({error}); save it as UTF-8") from error
+        names = sorted(unicodedata.normalize("NFC", line.strip()) for line in lines if line.strip())
         if not names:
             raise DataError(f"{path}: the split is empty; list one image name a line, without suffix")
         if twice := [name for name, count in Counter(names).items() if count > 1]:
@@ -81,20 +86,20 @@ class VOCFiles:
 
     def _names_by_position(self, split: str) -> list[str]:
         names = sorted({*self.images, *self.annotations})
-        held_out = names[VAL_STRIDE - 1 :: VAL_STRIDE]
-        splits = {"train": [name for name in names if name not in set(held_out)], "val": held_out}
-        if split not in splits:
+        train, val = split_by_position(names)
+        if split not in ("train", "val"):
             raise DataError(f"Expected split 'train' or 'val' of a set without ImageSets/Main, but got {split!r}")
-        if not held_out:
+        if not val:
             raise DataError(f"{len(names)} images are too few to split; give at least {VAL_STRIDE}, or ImageSets/Main")
-        return splits[split]
+        return val if split == "val" else train
 
 
 def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith("."):
-            if path.stem in files:
-                raise DataError(f"{path}: has the same name as {files[path.stem].name}; rename one of them")
-            files[path.stem] = path
+            name = unicodedata.normalize("NFC", path.stem)
+            if name in files:
+                raise DataError(f"{path}: has the same name as {files[name].name}; rename one of them")
+            files[name] = path
     return files

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from bnn_tasks.runtime.resize import Placement, Resize, Size, Window, covered_pixels
 
@@ -47,7 +47,8 @@ class ImageError(ValueError):
 def read_image(source: str | os.PathLike[str] | BinaryIO) -> np.ndarray:
     """Read one picture as RGB, the first frame where there are several.
 
-    The EXIF orientation is applied. Transparency is composited on white, the page most viewers show it on. 16-bit
+    The EXIF orientation is applied, but for a PNG file's that comes after the pixels: ``image_size``, which decodes none, would
+    not see it. Transparency is composited on white, the page most viewers show it on. 16-bit
     pictures (modes I;16, I, F) are divided by 257, so 65535 becomes 255; an F picture within [0, 1] is multiplied
     by 255. Greyscale, palette, 1-bit, CMYK and the rest are converted as Pillow does.
 
@@ -64,9 +65,9 @@ def read_image(source: str | os.PathLike[str] | BinaryIO) -> np.ndarray:
     try:
         with Image.open(source) as image:
             _check_size(image.size, name)
+            transpose = _TRANSPOSE.get(_orientation(image))
             image.load()
             rgb = _to_rgb(image, name)
-            transpose = _TRANSPOSE.get(_orientation(image))
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files
         raise _image_error(error, name) from error
     return np.array(rgb if transpose is None else rgb.transpose(transpose))
@@ -85,10 +86,11 @@ def image_size(source: str | os.PathLike[str] | BinaryIO) -> Size:
     try:
         with Image.open(source) as image:
             _check_size(image.size, name)
-            if image.format == "TIFF":  # Pillow turns it by itself: its size at once, its orientation tag on loading
+            turned = _orientation(image) >= 5
+            if image.format == "TIFF":  # some versions of Pillow turn its size on loading
                 image.load()
             width, height = image.size
-            return (width, height) if _orientation(image) >= 5 else (height, width)
+            return (width, height) if turned else (height, width)
     except Exception as error:  # as in read_image
         raise _image_error(error, name) from error
 
@@ -101,7 +103,7 @@ def is_turned(path: Path) -> bool:
     """
     try:
         with Image.open(path) as image:
-            return image.format != "TIFF" and _orientation(image) in _TRANSPOSE
+            return _orientation(image) in _TRANSPOSE
     except Exception:  # as in read_image
         return False
 
@@ -173,7 +175,10 @@ def _check_size(size: Size, name: str) -> None:
         raise ImageError(f"{name}: {width}x{height} pixels are more than {MAX_PIXELS}; scale the picture down")
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """What is left to turn an opened picture by, whose pixels are not decoded yet."""
+    if image.format == "TIFF":  # Pillow turns it by itself
+        return 1
     try:
         # The base class's method: PNG's own one decodes the whole picture to look for a late chunk.
         return int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))

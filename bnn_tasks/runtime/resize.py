@@ -222,9 +222,11 @@ def covered_pixels(scale: float, offset: float, length: int, side: int) -> tuple
     Returns:
         The first, and the one after the last; twice the same where the picture lies beside the canvas.
     """
+    if scale < 0:  # drawn first and flipped then: what is thinner than a pixel is rounded before the flip
+        start, stop = covered_pixels(-scale, side - offset, length, side)
+        return side - stop, side - start
     tolerance = 1e-6  # canvas pixels; forgives the rounding of an edge that is meant to be whole
-    edges = sorted((offset, length * scale + offset))
-    low, high = max(0.0, edges[0]), min(float(side), edges[1])
+    low, high = max(0.0, offset), min(float(side), length * scale + offset)
     if low >= high:
         return 0, 0
     start, stop = math.ceil(low - tolerance), math.floor(high + tolerance)

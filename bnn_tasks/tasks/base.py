@@ -147,6 +147,18 @@ class Task(L.LightningModule):
         """Share of the run's optimiser steps that are done, in [0, 1]; only while a trainer fits."""
         return min(self.trainer.global_step / self._steps(), 1.0)
 
+    def setup(self, stage: str) -> None:
+        """Refuse true half precision: latent weights of 8 or 11 bits do not follow small steps, and evaluation is in float32.
+
+        Raises:
+            ValueError: the trainer has such a precision.
+        """
+        precision = self.trainer.precision
+        if precision in ("16-true", "bf16-true"):
+            raise ValueError(
+                f"Expected trainer.precision to keep weights of 32 or 64 bits, but got {precision}. Cure: bf16-mixed."
+            )
+
     def on_train_start(self) -> None:
         """Refuse weights that cannot be binarised; tell the net the progress from which this fit goes on.
 

@@ -61,11 +61,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def check_fit(path: str | os.PathLike[str], task: Task) -> None:
-    """Raise ValueError unless a checkpoint's classes and weights are those of a task.
+    """Raise ValueError unless a checkpoint's classes are those of the data, and its weights those of the net that it describes.
 
     Args:
         path: a checkpoint of ``bnn-tasks fit``.
-        task: what it is to be loaded into.
+        task: what it is to be loaded into: built from the checkpoint's own settings, with the data's classes.
 
     Raises:
         ValueError: naming the classes, or the first tensor that differs.
@@ -79,8 +79,9 @@ def check_fit(path: str | os.PathLike[str], task: Task) -> None:
     for key in [*own, *saved]:
         if saved.get(key) != own.get(key):
             raise ValueError(
-                f"Expected {name!r} to be of this model, but its {key!r} is {saved.get(key, 'missing')}, not "
-                f"{own.get(key, 'part of the model')}. Cure: the config that the checkpoint was trained with."
+                f"Expected {name!r} to hold the weights of the net that its settings describe, but its {key!r} is "
+                f"{saved.get(key, 'missing')}, not {own.get(key, 'part of the net')}. Cure: another checkpoint, or the version "
+                "of bnn_tasks that wrote it."
             )
 
 

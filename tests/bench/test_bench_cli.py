@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from bnn_tasks.bench.float_models import write_twin
 from bnn_tasks.bench.material import Net
 from bnn_tasks.bench.whole import bench
 from bnn_tasks.cli import main
+from bnn_tasks.runtime import Session
 from bnn_tasks.runtime.format import Graph, save
 from bnn_tasks.runtime.session import cores
 
@@ -54,6 +57,57 @@ def test_a_detector_from_end_to_end(detector: str, tmp_path: Path, capsys: pytes
     assert set(rows) == {"bnn_tasks", "torch-fp32"}
     assert rows["torch-fp32"]["ratio"] > 0
     assert rows["torch-fp32"]["peak"] > rows["bnn_tasks"]["peak"] > 0
+
+
+def test_a_detector_of_one_channel_takes_rgb_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "COMMAND", FAKE)
+    save(tmp_path / "grey.safetensors", *tiny_detector(channels=1))
+    image = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    for images in (tmp_path, None):
+        report = bench(tmp_path / "grey.safetensors", ["torch"], rounds=1, images=images)
+        assert [result.error for result in report.results] == [None, None]
+        found = report.nets[0].found
+        assert len(found) == (1 if images else whole.EXAMPLES)
+        assert not images or found[0] == len(Session(tmp_path / "grey.safetensors")([image])[0])
+
+
+def test_pictures_for_a_net_of_one_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its examples are the pictures' luma."""
+    monkeypatch.setattr(process, "COMMAND", FAKE)
+    given: list[np.ndarray] = []
+    monkeypatch.setattr(whole, "write_examples", lambda net, session, examples: given.extend(examples))
+    nodes = (node("y", "conv2d", "images", GEOMETRY, weight="w"),)
+    save(tmp_path / "net.safetensors", Graph(nodes, "y", channels=1), {"w": np.ones((2, 1, 3, 3), np.float32)})
+    grey = np.arange(0, 192, 4, np.uint8).reshape(6, 8)
+    Image.fromarray(np.stack([grey] * 3, axis=-1)).save(tmp_path / "a.png")
+    bench(tmp_path / "net.safetensors", ("none",), size=(6, 8), rounds=1, images=tmp_path)
+    (x,) = given
+    np.testing.assert_array_equal(x, grey[..., None].astype(np.float32) / np.float32(255))
+
+
+def test_sigterm_leaves_nothing(detector: str, tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    code = f"""
+from bnn_tasks.bench import process
+process.COMMAND = {FAKE!r}
+from bnn_tasks.cli import main
+main(["bench", {detector!r}, "--against", "none", "--repeats", "1000000"])
+"""
+    command = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    )
+    assert command.stderr is not None
+    assert any("round 1 of" in line for line in command.stderr)
+    assert [path.name.startswith("bnn_tasks_bench_") for path in (tmp_path / "temporary").iterdir()] == [True]
+    command.send_signal(signal.SIGTERM)
+    command.communicate(timeout=60)
+    assert command.returncode == 143
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_a_float_net_beside_it(detector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +170,12 @@ def test_bad_input(detector: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "either" in stopped([], capsys)
     assert "either" in stopped([detector, "--convolutions"], capsys)
     assert "folder that exists" in stopped([detector, "--json", str(tmp_path / "no" / "file.json")], capsys)
+    assert "Is a directory. Cure" in stopped([detector, "--json", str(tmp_path)], capsys)
+    (tmp_path / "earlier.json").write_text("kept")
+    for name in ("earlier.json", "new.json"):
+        stopped([detector, "--repeats", "0", "--json", str(tmp_path / name)], capsys)
+    assert (tmp_path / "earlier.json").read_text() == "kept"
+    assert not (tmp_path / "new.json").exists()
     assert "no_pictures" in stopped([detector, "--against", "none", "--images", str(tmp_path / "no_pictures")], capsys)
     (tmp_path / "empty").mkdir()
     assert "--layers without --images" in stopped([detector, "--layers", "--images", "pictures"], capsys)

@@ -14,7 +14,7 @@ from bnn_tasks.bench import worker
 from bnn_tasks.bench.contenders import ENTRIES, FP32, NNCF, OPENERS, OURS, QDQ, Entry
 from bnn_tasks.bench.float_models import write_models, write_twin
 from bnn_tasks.bench.machine import memory_bytes
-from bnn_tasks.bench.material import Net, read_expected, write_examples
+from bnn_tasks.bench.material import Net, read_expected, read_fed, write_examples
 from bnn_tasks.bench.peers.base import Contender
 from bnn_tasks.runtime import Session
 from bnn_tasks.runtime.format import save
@@ -55,6 +55,22 @@ def test_protocol(net: Net) -> None:
     assert len(timed["seconds"]) >= worker.FEWEST
     assert all(seconds > 0 for seconds in timed["seconds"])
     assert memory["peak"] >= memory["resident"] > 0
+
+
+def test_a_detector_of_one_channel_sees_the_luma(tmp_path: Path) -> None:
+    """Of the same RGB pictures, in the artifact's session as in the peers."""
+    artifact = str(tmp_path / "net.safetensors")
+    save(artifact, *tiny_detector(channels=1))
+    grey = Net("grey", artifact, artifact, str(tmp_path), (32, 48), True)
+    examples = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), np.uint8)
+    write_examples(grey, Session(artifact), list(examples))
+    write_twin(grey)
+    for x, fed in zip(examples, read_fed(grey), strict=True):  # within half a level of ITU-R BT.601
+        np.testing.assert_allclose(fed[..., 0], x @ [0.299, 0.587, 0.114] / 255, atol=0.51 / 255)
+    for name in (OURS, "torch-fp32"):
+        opened, timed = serve(name, grey, [{}], "time 0 0.001\n")
+        assert opened["opened"][0].get("error") is None, opened
+        assert len(timed["seconds"]) >= worker.FEWEST
 
 
 def test_torch_agrees_with_itself(net: Net) -> None:

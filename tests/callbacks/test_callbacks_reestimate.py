@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 from torch import Tensor, nn
 
 from bnn_tasks.backbones import CifarResNet
@@ -33,6 +33,13 @@ class WriteBuffers(L.Callback):
         torch.save(dict(pl_module.named_buffers()), self.folder / f"{trainer.global_rank}.pt")
 
 
+class OutOfTime(L.Callback):
+    """Stops in the middle of the second epoch, as ``max_time`` does."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step == 5
+
+
 def mean_before_first_norm(task: ClassificationTask, state: dict[str, Tensor], folder: Path) -> Tensor:
     """Of all training pictures, by channel, with the weights of `state`."""
     net, found = ClassificationTask(build, task.classes, partial(torch.optim.SGD, lr=0.1)).eval(), []
@@ -46,7 +53,7 @@ def mean_before_first_norm(task: ClassificationTask, state: dict[str, Tensor], f
     return torch.cat(found).mean((0, 2, 3))
 
 
-def fit(folder: Path, *callbacks: L.Callback, steps: int = -1, devices: int = 1) -> ClassificationTask:
+def fit(folder: Path, *callbacks: L.Callback, steps: int = -1, devices: int = 1, **options: Any) -> ClassificationTask:
     torch.manual_seed(0)
     data = SyntheticClassificationData(folder / "set", images=30, batch_size=6)
     task = ClassificationTask(build, data.class_names, partial(torch.optim.SGD, lr=0.1))
@@ -60,8 +67,9 @@ def fit(folder: Path, *callbacks: L.Callback, steps: int = -1, devices: int = 1)
         "max_steps": steps,
         "log_every_n_steps": 1,
         **quiet,
+        **options,
     }
-    L.Trainer(default_root_dir=folder, callbacks=[LastCheckpoint(), *callbacks], **arguments).fit(task, data)
+    L.Trainer(**{"default_root_dir": folder, "callbacks": [LastCheckpoint(), *callbacks], **arguments}).fit(task, data)
     return task
 
 
@@ -78,6 +86,29 @@ AVERAGES = [
     lambda: EMAWeightAveraging(decay=0.9),
     lambda: EMAWeightAveraging(decay=0.5, update_every_n_steps=0, update_starting_at_epoch=0),  # at the end of epochs
 ]
+
+
+STOPS = [lambda: EarlyStopping("val/loss", min_delta=1e9, patience=1), OutOfTime]  # no validation improves by 1e9
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize(("stop", "steps"), [(STOPS[0], 6), (STOPS[1], 5)])
+def test_a_fit_that_is_stopped_early_has_them_too(stop: Any, steps: int, averaged: bool, tmp_path: Path) -> None:
+    average = [EMAWeightAveraging(decay=0.9)] if averaged else []
+    task = fit(tmp_path, ReestimateBatchNorm(2), *average, stop(), max_epochs=9)
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == steps
+    assert int(checkpoint["state_dict"][f"{NORM}.num_batches_tracked"]) == 2, "counted anew"
+    for name, tensor in task.state_dict().items():
+        assert torch.equal(tensor, checkpoint["state_dict"][name]), name
+    if averaged:
+        trained = checkpoint["current_model_state"]
+        assert int(trained[f"{NORM}.num_batches_tracked"]) == steps, "the net from which a resumed fit goes on"
+
+
+def test_without_a_last_checkpoint_there_is_nothing_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Expected `LastCheckpoint` beside `ReestimateBatchNorm`.* Cure: "):
+        fit(tmp_path, callbacks=[ReestimateBatchNorm()])
 
 
 @pytest.mark.parametrize("average_first", [True, False])

@@ -198,6 +198,28 @@ def test_a_resumed_fit_goes_on_with_the_file(root: Path, tmp_path: Path) -> None
     assert all(float(a["kept_share"]) <= float(b["kept_share"]) for a, b in zip(after, before))
 
 
+@pytest.mark.parametrize("cut", [1, 12, 40])
+def test_a_row_that_a_kill_has_cut_is_dropped(cut: int, root: Path, tmp_path: Path) -> None:
+    fit(root, tmp_path, Telemetry(2, sharpness=0), LastCheckpoint(), max_steps=5)
+    path, rows = tmp_path / "telemetry.csv", table(tmp_path)
+    path.write_bytes(path.read_bytes().rstrip()[:-cut])
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    fit(root, tmp_path, Telemetry(2, sharpness=0), LastCheckpoint(), ckpt_path=checkpoint)
+    resumed = table(tmp_path)
+    assert resumed[: len(rows) - 1] == rows[:-1]
+    assert int(resumed[len(rows) - 1]["step"]) == 6, "the next record"
+    assert all(float(row["dead_share"]) >= 0 for row in resumed)
+
+
+def test_a_file_of_other_columns_is_refused_at_the_start(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "telemetry.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(
+        ValueError, match=r"telemetry\.csv' to have the columns step, .* but got \['a', 'b'\]. Cure: move"
+    ):
+        fit(root, tmp_path, Telemetry(2, sharpness=0), max_epochs=1)
+    assert (tmp_path / "telemetry.csv").read_text() == "a,b\n1,2\n"
+
+
 def test_a_new_fit_starts_the_file_anew(root: Path, tmp_path: Path) -> None:
     for _ in range(2):
         fit(root, tmp_path, Telemetry(5, sharpness=0), max_epochs=1)

@@ -84,6 +84,17 @@ def test_small_boxes_and_grey_borders_are_suggestions(tmp_path):
     assert "75% of a canvas is grey" in report.suggestions[1]
 
 
+def test_a_val_list_that_is_trains_is_a_warning_and_is_counted(tmp_path):
+    write_voc(tmp_path, "abcdefg", [CAT], {"train": "abc", "val": "abc", "test": "abc"})
+    report = check(VOCDetectionData(tmp_path, SIZES))
+    assert [message.partition(";")[0] for message in report.warnings] == [
+        "3 pictures are both in train and in val, a.png among them",
+        "3 pictures are both in train and in test, a.png among them",
+    ]
+    assert {split: summary.images for split, summary in report.splits.items()} == {"train": 3, "val": 3}
+    assert report.image_sizes == {(48, 64): 6}
+
+
 def test_coco_sets(tmp_path):
     content = coco_content()
     content["annotations"][0]["category_id"] = 5
@@ -92,9 +103,10 @@ def test_coco_sets(tmp_path):
     report = check(CocoDetectionData(tmp_path, SIZES))
     assert len(report.errors) == 2
     assert "category_id" in report.errors[0]
-    assert "a.png: the image has (height, width) = (30, 40)" in report.errors[1]
+    assert "the entry of a.png says 64x48 pixels, but" in report.errors[1]
     assert report.splits["train"].crowd == 1
-    assert ["test split has the pictures of an earlier one" in message for message in report.warnings] == [True]
+    assert not any("earlier" in message or "val" in message for message in report.warnings)
+    assert any("the test split has the pictures of val, which are counted once" in text for text in report.suggestions)
 
 
 def test_generated_sets(tmp_path):

@@ -155,7 +155,7 @@ def test_no_readable_picture_at_all_is_an_error(root, cache):
 
 def test_one_training_image_left_over_is_an_error_before_training(root):
     options = {"val_fraction": 0, "batch_size": 19}
-    with pytest.raises(ValueError, match="20 pictures in batches of 19 leave one over; set `drop_last_train`"):
+    with pytest.raises(ValueError, match="20 train pictures in batches of 19 leave one over; set `drop_last_train`"):
         ImageFolderData(root, SIZE, **options).setup("fit")
     data = ImageFolderData(root, SIZE, drop_last_train=True, **options)
     data.setup("fit")

@@ -67,13 +67,14 @@ def test_everything_wrong_with_a_classification_set_is_listed_at_once(tmp_path):
 
 
 def test_the_held_out_share_is_compared_too(tmp_path):
-    write_classes(tmp_path, {"train/cat": "ab"})
+    write_classes(tmp_path, {"train/cat": "ab", "train/dog": "cd"})
     shutil.copy(tmp_path / "train" / "cat" / "a.png", tmp_path / "train" / "cat" / "b.png")
     report = ImageFolderData(tmp_path, SIZE, val_fraction=0.5).check()
     assert ["1 pictures of val are in train too" in message for message in report.warnings] == [True]
 
 
 def test_pictures_of_one_content_and_two_shapes_are_two(tmp_path):
+    write_classes(tmp_path, {"train/dog": "a", "test/dog": "b"}, (5, 5))
     for split, shape in (("train", (4, 6, 3)), ("test", (6, 4, 3))):
         folder = tmp_path / split / "cat"
         folder.mkdir(parents=True)
@@ -85,15 +86,33 @@ def test_pictures_of_one_content_and_two_shapes_are_two(tmp_path):
 @pytest.mark.parametrize(
     ("tree", "splits"),
     [
-        ({"train/cat": "ab", "val/cat": "c"}, {"train": 2, "val": 1}),
-        ({"cat": "abcde"}, {"train": 4, "val": 1}),
-        ({"train/cat": "ab", "test/cat": "c"}, {"train": 1, "val": 1, "test": 1}),
+        ({"train/cat": "ab", "train/dog": "d", "val/cat": "c", "val/dog": "e"}, {"train": 3, "val": 2}),
+        ({"cat": "abcde", "dog": "fghij"}, {"train": 8, "val": 2}),
+        (
+            {"train/cat": "ab", "train/dog": "cd", "test/cat": "e", "test/dog": "f"},
+            {"train": 2, "val": 2, "test": 2},
+        ),
     ],
 )
 def test_only_splits_that_differ_are_shown(tmp_path, tree, splits):
     report = ImageFolderData(write_classes(tmp_path, tree), SIZE).check()
     assert report.errors == report.warnings == []
     assert {split: int(counts.sum()) for split, counts in report.splits.items()} == splits
+
+
+def test_a_stray_file_is_named_once_where_splits_share_their_folders(tmp_path):
+    root = write_classes(tmp_path, {"cat": "abcde", "dog": "fghij"})
+    (root / "cat" / "notes.txt").write_bytes(b"")
+    report = ImageFolderData(root, SIZE).check()
+    assert ["cat/notes.txt: not a picture" in message for message in report.warnings] == [True]
+
+
+def test_one_class_is_nothing_to_tell_apart(tmp_path, caplog):
+    data = ImageFolderData(write_classes(tmp_path, {"train/cat": "ab", "val/cat": "c"}), SIZE)
+    message = f"{tmp_path}: 'cat' is the only class, so any net is right on every picture"
+    assert [warning.startswith(message) for warning in data.check().warnings] == [True]
+    data.setup("fit")
+    assert message in caplog.text
 
 
 def test_what_cannot_be_read_at_all_is_reported(tmp_path):

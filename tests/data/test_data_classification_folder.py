@@ -46,6 +46,9 @@ def test_without_a_test_folder_test_is_val(tmp_path, caplog):
 
 def test_every_fifth_name_of_a_class_is_val_without_split_folders(tmp_path, caplog):
     data = ImageFolderData(write_classes(tmp_path, {"cat": "kjihgfedcba", "dog": "lmnop"}), SIZE)
+    with caplog.at_level(logging.INFO):
+        data.setup("fit")
+    assert sum("every fifth picture of each class by name is val" in message for message in caplog.messages) == 1
     assert stems(data, "val") == stems(data, "test") == "ejp"
     assert stems(data, "train") == "abcdfghiklmno"
 
@@ -139,6 +142,71 @@ def test_one_folder_around_a_set_is_skipped_but_a_split_is_not(tmp_path):
     assert data.pictures("train").read(1).shape == (12, 16, 3)
     archive = write_zip(tmp_path / "x.zip", tmp_path / "pets")
     assert ImageFolderData(archive, SIZE, val_fraction=0).samples("train") == data.samples("train")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_lies_beside_the_one_folder_is_left_out(tmp_path, packed):
+    root = write_classes(tmp_path / "set", {"pets/cat": "abcde", "pets/dog": "fghij", "lists": ""})
+    for name in ("README.txt", "Thumbs.db", "LICENSE", "lists/all.txt"):
+        (root / name).write_bytes(b"x")
+    data = ImageFolderData(write_zip(tmp_path / "set.zip", root) if packed else root, SIZE)
+    assert data.class_names == ["cat", "dog"]
+    assert data.check().warnings == []
+    assert stems(data, "val") == "ej"
+
+
+def test_a_picture_beside_class_folders_is_in_none_of_them(tmp_path):
+    write_image(write_classes(tmp_path, {"cat/more": "abcde", "dog": "fghij"}) / "alone.png")
+    data = ImageFolderData(tmp_path, SIZE)
+    assert data.class_names == ["cat", "dog"]
+    with pytest.raises(DataError, match=r"alone\.png: a picture outside the class folders"):
+        data.setup("fit")
+
+
+def test_links_that_lead_back_up_are_not_followed(tmp_path):
+    root = write_classes(tmp_path / "set", {"train/cat": "ab", "train/dog": "c"})
+    write_classes(tmp_path / "elsewhere", {"more": "d"})
+    (root / "train" / "cat" / "again").symlink_to(".")
+    (root / "train" / "cat" / "all").symlink_to(tmp_path)
+    (root / "train" / "dog" / "more").symlink_to(tmp_path / "elsewhere" / "more")
+    (root / "one").mkdir()  # two that lead to one another
+    (root / "two").mkdir()
+    (root / "one" / "link").symlink_to(root / "two")
+    (root / "two" / "link").symlink_to(root / "one")
+    data = ImageFolderData(root, SIZE, val_fraction=0)
+    assert [name for name, _ in data.samples("train")] == [
+        *("train/cat/a.png", "train/cat/b.png", "train/dog/c.png", "train/dog/more/d.png")
+    ]
+    assert len(data._files.folders) == 8
+
+
+@pytest.mark.parametrize("named", [{"val": "vaild"}, {"test": "Test"}, {"train": "all", "test": "Test"}])
+def test_a_named_split_must_be_there(tmp_path, named):
+    write_classes(tmp_path, {**TREE, "valid/cat": "y", "valid/dog": "z"})
+    data = ImageFolderData(tmp_path, SIZE, splits=named, classes=["cat", "dog"])
+    names = ", ".join(f"{split}: {folder}" for split, folder in named.items())
+    with pytest.raises(DataError, match=rf"not there, {names}; there are \['test', 'train', 'valid'\]"):
+        data.setup("fit")
+    assert [names in message for message in data.check().errors] == [True]
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [("Train", "Validation", "Test"), ("training", "valid", "testing"), ("TRAIN", "VAL", "TEST")],
+)
+def test_splits_in_another_spelling_are_no_classes(tmp_path, train, val, test):
+    tree = {f"{split}/{name}": "ab" for split in (train, val, test) for name in ("cat", "dog")}
+    root = write_classes(tmp_path, {**tree, "extra": "c"})
+    with pytest.raises(DataError, match=rf"splits: \{{train: {train}, val: {val}, test: {test}\}}"):
+        _ = ImageFolderData(root, SIZE).class_names
+    assert ImageFolderData(root, SIZE, splits={"train": train, "val": val, "test": test}).class_names == ["cat", "dog"]
+
+
+def test_a_class_may_be_called_train_but_not_every_class_a_split(tmp_path):
+    data = ImageFolderData(write_classes(tmp_path / "set", {"Bus": "abcde", "Train": "fghij"}), SIZE)
+    assert data.class_names == ["Bus", "Train"]
+    with pytest.raises(DataError, match="Train, Test would be classes, but look like splits"):
+        ImageFolderData(write_classes(tmp_path / "flat", {"Train": "abcde", "Test": "f"}), SIZE).setup("fit")
 
 
 def test_macs_own_files_in_a_zip_do_not_count(tmp_path):

@@ -1,5 +1,7 @@
 import json
 import logging
+import pickle
+import unicodedata
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from pycocotools.coco import COCO
 from voc_sets import coco_content, write_coco, write_image
 
 from bnn_tasks.data import Augment, CocoDetectionData, DataError, check
+from bnn_tasks.data.coco_file import read_coco
 
 SIZES = [(48, 64)]
 
@@ -94,6 +97,7 @@ BAD = {
     "short box": (changed("annotations", 0, bbox=[1, 2, 3]), r"`bbox`.*\[1, 2, 3\]"),
     "no box": (changed("annotations", 0, bbox=None), "`bbox`"),
     "nan": (changed("annotations", 0, bbox=[1, 2, float("nan"), 5]), "`bbox`.*finite.*nan"),
+    "integer": (changed("annotations", 0, bbox=[1, 2, 10**400, 5]), "`bbox`.*finite"),
     "text": (changed("annotations", 0, bbox=["1", 2, 3, 5]), "`bbox`.*'1'"),
     "area": (changed("annotations", 0, area="big"), "`area`.*'big'"),
     "negative area": (changed("annotations", 0, area=-5), "id 1: expected `area` to be at least 0.*-5"),
@@ -230,3 +234,52 @@ def test_own_files_and_nested_names(tmp_path):
     data.setup("fit")
     data.setup("test")
     assert len(data.records("test")) == 2
+
+
+def test_an_image_of_another_size_than_its_entry_is_named_before_a_fit(tmp_path):
+    write_image(write_coco(tmp_path) / "val2017" / "a.png", size=(64, 48))
+    fault = r"instances_val2017\.json: the entry of a\.png says 64x48 pixels, but .*a\.png is 48x64;"
+    with pytest.raises(DataError, match=fault):
+        CocoDetectionData(tmp_path, SIZES).setup("fit")
+    (tmp_path / "val2017" / "a.png").write_bytes(b"no picture")  # which evaluation names, and training replaces
+    CocoDetectionData(tmp_path, SIZES).setup("fit")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_images_in_linked_folders_and_of_names_in_either_form_are_met(tmp_path, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    names = ["./a.png", unicodedata.normalize(form, "linked/Bär.png")]
+    content = coco_content()
+    for entry, name in zip(content["images"], names):
+        entry["file_name"] = name
+    write_coco(tmp_path, val=content)
+    write_image(tmp_path / "elsewhere" / unicodedata.normalize(other, "Bär.png"))
+    (tmp_path / "val2017" / "linked").symlink_to(tmp_path / "elsewhere")
+    data = CocoDetectionData(tmp_path, SIZES)
+    assert {record.name for record in data.records("val")} == set(names)
+    assert len(next(iter(data.val_dataloader())).targets) == 2
+
+
+def test_each_file_is_parsed_once_and_not_kept(tmp_path, monkeypatch):
+    parsed = []
+
+    def parse(path, findings):
+        parsed.append(path.name)
+        return read_coco(path, findings)
+
+    monkeypatch.setattr("bnn_tasks.data.coco_file.read_coco", parse)
+    write_coco(tmp_path, train=changed("annotations", 0, bbox=[1, 2, 0, 5]))
+    data = CocoDetectionData(tmp_path, SIZES)
+    assert data.class_names == ["cat", "dog"]
+    others = pickle.loads(pickle.dumps(data))
+    held = len(pickle.dumps(data))
+    data.setup("fit")
+    assert parsed == ["instances_train2017.json", "instances_val2017.json"]
+    data._records.clear()
+    assert len(pickle.dumps(data)) == held
+    others.setup("fit")
+    assert [record.name for record in others.records("train")] == ["a.png", "b.png"]
+    parsed.clear()
+    report = check(CocoDetectionData(tmp_path, SIZES))
+    assert parsed == ["instances_train2017.json", "instances_val2017.json"]  # test is val
+    assert sum("no area" in text for text in report.warnings) == 1

@@ -35,6 +35,7 @@ def test_masks_that_pycocotools_writes_are_right(seed):
 GOOD = {
     "a triangle": [[1, 1, 9, 1, 5, 8.5]],
     "two parts": [[1, 1, 9, 1, 5, 8], [20, 20, 30, 20, 30, 30, 20, 30]],
+    "beyond the edges": [[-64, -64, 128, 1, 5, 112]],
     "all of it": {"size": [48, 64], "counts": [0, PIXELS]},
 }
 BAD = {
@@ -48,6 +49,14 @@ BAD = {
     "a flat list": ([1, 1, 9, 1, 5, 8], "polygon 0"),
     "not a number": ([[1, 1, 9, 1, 5, float("nan")]], "finite numbers"),
     "words": ([[1, 1, 9, 1, 5, "8"]], "finite numbers"),
+    "an integer of many digits": ([[1, 1, 9, 1, 5, 10**400]], "finite numbers"),
+    "a point far to the right": (
+        [[1, 1, 128.5, 1, 5, 8]],
+        r"64x48 pixels, but got x in \[1, 128\.5\] and y in \[1, 8\]",
+    ),
+    "a point far to the left": ([[1, 1, -1e10, 1, 5, 8]], "to lie on the image"),
+    "a point far above": ([[1, -65, 9, 1, 5, 8]], "to lie on the image"),
+    "the second far below": ([[1, 1, 9, 1, 5, 8], [1, 1, 9, 1, 5, 113]], "polygon 1 .*to lie on the image"),
     "size the other way round": ({"size": [64, 48], "counts": [PIXELS]}, r"\[48, 64\], but got \[64, 48\]"),
     "no size": ({"counts": [PIXELS]}, "but got None"),
     "too few pixels": ({"size": [48, 64], "counts": [5, 5]}, "48x64 = 3072 pixels, but got 10"),

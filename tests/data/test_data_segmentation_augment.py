@@ -15,7 +15,13 @@ STILL = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 
 
 def naive_shown(scale, offset, length, side):
-    """Canvas pixel -> picture pixel under its centre, for the pixels that the picture covers whole; one where it has less."""
+    """Canvas pixel -> picture pixel under its centre, for the pixels that the picture covers whole; one where it has less.
+
+    A flipped one lies where it would be drawn unflipped, seen from the other side.
+    """
+    if scale < 0:
+        mirrored = naive_shown(-scale, side - offset, length, side)
+        return {side - 1 - pixel: shown for pixel, shown in mirrored.items()}
     shown = {}
     for pixel in range(side):
         edges = [(edge - offset) / scale for edge in (pixel, pixel + 1)]
@@ -62,6 +68,17 @@ def test_a_picture_thinner_than_a_pixel_has_its_label():
     drawn = canvas[..., 0] == 255
     assert drawn.any()
     np.testing.assert_array_equal(draw_mask(mask, placement, (8, 8)) == 3, drawn)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_thin_picture_and_its_mask_are_flipped_alike(seed):
+    """Up to two canvas pixels wide, anywhere: the mask has its label exactly where the canvas has the picture's colour."""
+    torch.manual_seed(seed)
+    augment = ScaleCropFlip((0.5, 2.0), 1.5, 1.0, 1.0, **STILL)
+    for shape in ((40, 3), (3, 40)):
+        image, mask = np.full((*shape, 3), 255, np.uint8), np.full(shape, 3, np.uint8)
+        canvas, drawn, _ = augment(image, mask, Resize(((16, 16),)), (16, 16))
+        np.testing.assert_array_equal(drawn == 3, canvas[..., 0] == 255)
 
 
 @pytest.mark.parametrize("rule", ["stretch", "letterbox"])

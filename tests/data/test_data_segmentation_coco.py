@@ -8,6 +8,7 @@ import pytest
 from mask_sets import SIZE, write_instances, write_mask, write_panoptic, write_picture
 
 from bnn_tasks.data import CocoInstanceMaskData, CocoPanopticData, DataError
+from bnn_tasks.data.coco_file import read_coco
 from bnn_tasks.runtime.images import ImageError
 
 
@@ -139,8 +140,13 @@ def test_a_crowd_and_a_bad_polygon(tmp_path):
     content["annotations"][0]["segmentation"] = [[1, 2]]
     path.write_text(json.dumps(content))
     with pytest.raises(
-        DataError, match=r"instances_val2017\.json: an object '(cat|dog)' of picture f\.jpg: .*polygon 0"
+        DataError,
+        match=r"instances_val2017\.json: an object '(cat|dog)' of picture f\.jpg: .*polygon 0.*correct annotation 2",
     ):
+        list(CocoInstanceMaskData(tmp_path, [SIZE]).val_dataloader())
+    content["annotations"][0]["segmentation"] = [[1, 1, 5, 1, 1e10, 5]]  # which pycocotools must not meet
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"picture f\.jpg: .*to lie on the image.*correct annotation 2"):
         list(CocoInstanceMaskData(tmp_path, [SIZE]).val_dataloader())
 
 
@@ -179,3 +185,28 @@ def test_two_files_over_one_folder_draw_their_own_masks(tmp_path):
     )
     assert 2 in next(iter(data.val_dataloader())).masks
     assert 2 not in next(iter(data.test_dataloader())).masks
+
+
+def test_instances_of_missing_pictures_and_folders_are_named(tmp_path):
+    write_instances(tmp_path)
+    (tmp_path / "val2017" / "g.jpg").unlink()
+    with pytest.raises(DataError, match=r"instances_val2017\.json: 1 images are not in .*val2017: g\.jpg"):
+        CocoInstanceMaskData(tmp_path, [SIZE]).setup("fit")
+    (tmp_path / "val2017").rename(tmp_path / "val")
+    with pytest.raises(DataError, match=r"val2017: no such image folder"):
+        CocoInstanceMaskData(tmp_path, [SIZE]).setup("fit")
+
+
+def test_each_instances_file_is_parsed_once(tmp_path, monkeypatch):
+    parsed = []
+
+    def parse(path, findings):
+        parsed.append(path.name)
+        return read_coco(path, findings)
+
+    monkeypatch.setattr("bnn_tasks.data.coco_file.read_coco", parse)
+    write_instances(tmp_path)
+    data = CocoInstanceMaskData(tmp_path, [SIZE])
+    assert data.class_names == ["background", "cat", "dog"]
+    data.setup("fit")
+    assert parsed == ["instances_train2017.json", "instances_val2017.json"]

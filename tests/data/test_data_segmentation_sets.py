@@ -27,6 +27,7 @@ from bnn_tasks.data import (
     MaskFolderData,
     VOCSegmentationData,
 )
+from bnn_tasks.data.segmentation.colours import read_colour_table
 
 CITYSCAPES_TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12}
 CITYSCAPES_TRAIN_IDS |= {26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
@@ -235,6 +236,19 @@ def test_rgb_coded_masks(tmp_path, table):
     assert MaskFolderData(tmp_path, [SIZE], colours=given).class_names == ["void", "car park", "sky"]
     with pytest.raises(DataError, match="classes without a colour: sea"):
         list(MaskFolderData(tmp_path, [SIZE], classes=["sea"], colours=given).val_dataloader())
+
+
+@pytest.mark.parametrize("mark", [",", ";"])
+def test_a_table_of_a_spreadsheet(tmp_path, mark):
+    """Cells in quotes, empty columns, empty rows."""
+    rows = [
+        ["name", "r", "g", "b", ""],
+        ['"road, wet"', "1", "2", "3", ""],
+        [""] * 5,
+        ['"a ""b"" c"', '"4"', "5", "6", ""],
+    ]
+    (tmp_path / "c.csv").write_text("\n".join(mark.join(row) for row in rows))
+    assert read_colour_table(tmp_path / "c.csv") == {"road, wet": [1, 2, 3], 'a "b" c': [4, 5, 6]}
 
 
 @pytest.mark.parametrize("first", ["bg,0.0,0.0,0.0", "void,-1,-1,-1", "red green blue\nname red green"])

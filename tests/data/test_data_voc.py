@@ -1,4 +1,5 @@
 import logging
+import unicodedata
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ def test_every_fifth_name_is_val_without_lists(tmp_path, caplog):
         assert stems(data, "val") == stems(data, "test") == ["e", "j"]
     assert stems(data, "train") == list("abcdfghik")
     assert any("the test split is the val split" in message for message in caplog.messages)
+    assert sum("every fifth picture by name is the val split" in message for message in caplog.messages) == 1
 
 
 def test_image_ids_are_positions_in_the_sorted_list(tmp_path):
@@ -246,3 +248,28 @@ def test_a_set_without_objects_needs_class_names(tmp_path):
 def test_bad_arguments_are_named(tmp_path, options):
     with pytest.raises(ValueError, match=f"Expected `{next(iter(options))}`"):
         VOCDetectionData(tmp_path, SIZES, **options)
+
+
+@pytest.mark.parametrize("lists", [None, "NFC", "NFD"])
+def test_names_of_either_form_are_one(tmp_path, lists):
+    """macOS writes ä as two characters (NFD), others as one (NFC)."""
+    names = [f"Bär{i}" for i in range(5)]
+    for seed, name in enumerate(names):
+        write_image(tmp_path / "JPEGImages" / f"{unicodedata.normalize('NFD', name)}.png", seed)
+        write_xml(tmp_path, unicodedata.normalize("NFC", name), voc_xml([CAT]))
+    if lists:
+        members = [unicodedata.normalize(lists, name) for name in names]
+        write_voc(tmp_path, "", splits={"train": members[:4], "val": members[4:]})
+    data = VOCDetectionData(tmp_path, SIZES)
+    data.setup("fit")
+    assert [len(data.records(split)) for split in ("train", "val")] == [4, 1]
+
+
+def test_a_list_that_is_not_utf_8_is_named(tmp_path):
+    root = write_voc(tmp_path, splits=SPLITS)
+    (root / "ImageSets" / "Main" / "val.txt").write_bytes("Bär\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"val\.txt: the list cannot be read .*save it as UTF-8"):
+        VOCDetectionData(root, SIZES).setup("fit")
+    (error,) = VOCDetectionData(root, SIZES).check().errors
+    assert "the val split cannot be read" in error
+    assert "val.txt" in error

@@ -7,7 +7,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from bnn_tasks.runtime import images
-from bnn_tasks.runtime.images import ImageError, image_size, read_image
+from bnn_tasks.runtime.images import ImageError, image_size, is_turned, read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 
@@ -45,6 +45,17 @@ def test_jpeg_orientation_is_applied(tmp_path):
     picture.save(tmp_path / "turned.jpg", exif=orientation(6))
     np.testing.assert_array_equal(read_image(tmp_path / "turned.jpg"), np.rot90(read_image(tmp_path / "plain.jpg"), -1))
     assert image_size(tmp_path / "turned.jpg") == (40, 24)
+
+
+def test_an_orientation_after_the_pixels_is_seen_by_nobody(tmp_path):
+    """PNG's chunks: length, name, content, CRC-32; the last one, IEND, has 12 bytes."""
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    whole, content = (tmp_path / "a.png").read_bytes(), orientation(6).tobytes().removeprefix(b"Exif\0\0")
+    late = struct.pack(">I", len(content)) + b"eXIf" + content + struct.pack(">I", zlib.crc32(b"eXIf" + content))
+    (tmp_path / "a.png").write_bytes(whole[:-12] + late + whole[-12:])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RGB)
+    assert image_size(tmp_path / "a.png") == RGB.shape[:2]
+    assert not is_turned(tmp_path / "a.png")
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bnn_tasks.bench.ending import Ending
-from bnn_tasks.bench.material import Net, read_actual, read_examples, read_fed, read_given
+from bnn_tasks.bench.material import Net, as_input, read_actual, read_examples, read_fed, read_given
 from bnn_tasks.runtime import Resize
 from bnn_tasks.runtime.format import load
 
@@ -51,14 +51,16 @@ def framed(net: Net, model: FloatModel) -> Contender:
     """A float model with what a user has around it.
 
     A tensor's net is timed from the engine's own input to raw outputs. A detector is timed from picture to detections:
-    the runtime's resize and division by 255 (no normalisation: that is the model's gain), the engine, and the runtime's own
-    decoding and suppression, on the artifact's raw outputs for the same picture, since a float net of drawn weights finds
-    nothing. Copying the engine's outputs to the layout of the decoding is left out, which again is the model's gain. So is the
-    wait of a second stage for the first: its head runs in the same call, on the artifact's own features of regions.
+    the runtime's resize, its luma for one channel, and division by 255 (no normalisation: that is the model's gain), the
+    engine, and the runtime's own decoding and suppression, on the artifact's raw outputs for the same picture, since a float
+    net of drawn weights finds nothing. Copying the engine's outputs to the layout of the decoding is left out, which again is
+    the model's gain. So is the wait of a second stage for the first: its head runs in the same call, on the artifact's own
+    features of regions.
     """
     examples = read_examples(net)
     given = [read_given(net, index) for index in range(len(examples))]
-    fed = [model.feed(x, besides) for x, besides in zip(read_fed(net), given, strict=True)]
+    inputs = read_fed(net)
+    fed = [model.feed(x, besides) for x, besides in zip(inputs, given, strict=True)]
 
     def outputs() -> list[np.ndarray]:
         return [np.array(y) for y in model.infer(fed[0])]
@@ -69,11 +71,11 @@ def framed(net: Net, model: FloatModel) -> Contender:
     graph, tensors = load(net.artifact)
     actual = [read_actual(net, index) for index in range(len(examples))]
     ending = Ending(graph, tensors, actual[0], net.size)
-    resize = Resize((net.size,))
+    resize, channels = Resize((net.size,)), inputs[0].shape[2]
 
     def detect(index: int) -> Any:
         canvas, placement = resize.fit(examples[index])
-        model.infer(model.feed(canvas.astype(np.float32) / np.float32(255), given[index]))
+        model.infer(model.feed(as_input(canvas, channels), given[index]))
         found = ending(actual[index])
         return placement.to_image(found.boxes)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bnn_tasks.bench.material import Net, read_examples, to_float
+from bnn_tasks.bench.material import Net, read_examples
 from bnn_tasks.bench.peers.base import FEWEST, Contender
 from bnn_tasks.runtime import Session
 from bnn_tasks.runtime.ops import OPS
@@ -27,7 +27,7 @@ def open_ours(net: Net, threads: int, options: Mapping[str, Any]) -> Contender:
         return _maps(session, net, threads)
     if net.detector:
         return Contender(lambda index: session([examples[index]]), list)
-    fed = [np.ascontiguousarray(to_float(x).transpose(2, 0, 1)[None]) for x in examples]
+    fed = [np.ascontiguousarray(x.transpose(2, 0, 1)[None]) for x in examples]
     if session.graph.class_map is not None:
         return Contender(lambda index: session.class_map(fed[index][0]), list)
     return Contender(lambda index: session.forward(fed[index]), list)

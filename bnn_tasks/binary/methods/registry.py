@@ -30,7 +30,11 @@ def get_method(method: str | Method) -> Method:
         raise TypeError(f"Expected `method` to be a name or a Method, but got {type(method).__name__}.")
     if method not in _METHODS:
         why = {plain(name): f" Not built: {reason}." for name, reason in UNBUILT.items()}
-        own = " Cure for a function of your own: {class_path: module.function}, annotated -> Method." if "." in method else ""
+        own = (
+            " Cure for a function of your own: {class_path: module.function}, annotated -> Method."
+            if "." in method
+            else ""
+        )
         hint = why.get(plain(method)) or own or nearest(method, _METHODS)
         raise ValueError(f"Expected `method` to be one of {list_methods()}, but got {method!r}.{hint}")
     return _METHODS[method]

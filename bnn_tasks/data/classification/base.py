@@ -1,17 +1,17 @@
 """The data module that every classification set shares: splits, canvases, batches; no file format."""
 
 import logging
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader
 
-from bnn_tasks.data.buckets import BucketBatchSampler
 from bnn_tasks.data.classification.augment import BatchAugment, PictureAugment
-from bnn_tasks.data.classification.check import ClassificationReport, check_classification
+from bnn_tasks.data.classification.check import ClassificationReport, check_classification, one_class_fault
 from bnn_tasks.data.classification.corrupted import CorruptedSource
 from bnn_tasks.data.classification.dataset import CachedDataset, ClassificationDataset, FileDataset
 from bnn_tasks.data.classification.pictures import Pictures, Sample, hold_out
@@ -45,7 +45,8 @@ class ClassificationData(ImageData):
             validation; 0 <= val_fraction < 1.
         cache: decode the set once and keep its canvases in memory.
         drop_last_train: leave out the train images that do not fill a batch, other ones each epoch. Without it, one
-            image left over is an error, since BatchNorm learns nothing from it. Val and test are never cut.
+            image left over, of the share of any process, is an error, since BatchNorm learns nothing from it. Val and test
+            are never cut.
 
     Raises:
         ValueError: a value out of its range, or a ``PictureAugment`` with ``cache``, which has no pictures left.
@@ -176,23 +177,27 @@ class ClassificationData(ImageData):
         Raises:
             DataError: what is wrong with the set; the first of it.
             ImageError: a val or test picture cannot be read, where ``cache`` reads them.
-            ValueError: the train split does not go into batches of this size.
+            ValueError: the train split does not go into batches of this size in that many processes.
         """
         if stage == "fit":
-            self._check_batches(len(self.pictures("train")))
+            self._check_batches(len(self.pictures("train")), self.trainer.world_size if self.trainer else 1)
+            if len(self.class_names) == 1:
+                log.warning(one_class_fault(self.root, self.class_names[0]))
         for split in STAGES[stage]:
             if stage != "fit" or split != "val" or self.has_val:
                 self._dataset(split)
 
-    def _check_batches(self, count: int) -> None:
-        if self.drop_last_train and count < self.batch_size:
+    def _check_batches(self, count: int, processes: int) -> None:
+        share = math.ceil(count / processes)  # of each: torch's sampler repeats some pictures to even them out
+        pictures = f"{share} train pictures" + (f" of each of {processes} processes" if processes > 1 else "")
+        if self.drop_last_train and share < self.batch_size:
             raise ValueError(
-                f"Expected `batch_size` to be at most the {count} train pictures with `drop_last_train`, but got "
-                f"{self.batch_size}; choose a smaller one"
+                f"Expected `batch_size` to be at most the {pictures} with `drop_last_train`, but got {self.batch_size}; "
+                "choose a smaller one"
             )
-        if not self.drop_last_train and count % self.batch_size == 1 and self.batch_size > 1:
+        if not self.drop_last_train and share % self.batch_size == 1 and self.batch_size > 1:
             raise ValueError(
-                f"Expected no train batch of one image, from which BatchNorm cannot learn, but {count} pictures in batches of "
+                f"Expected no train batch of one image, from which BatchNorm cannot learn, but the {pictures} in batches of "
                 f"{self.batch_size} leave one over; set `drop_last_train` to true, or another `batch_size`"
             )
 
@@ -208,9 +213,8 @@ class ClassificationData(ImageData):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented training batches; damaged pictures are replaced and named in the batch."""
-        return self._loader(
-            self._dataset("train"), batch_size=self.batch_size, shuffle=True, drop_last=self.drop_last_train
-        )
+        batches = {"batch_size": self.batch_size, "shuffle": True, "drop_last": self.drop_last_train}
+        return self._loader(self._dataset("train"), _as_it_is, **batches)
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """Return every validation picture once, in order; an empty list where ``val_fraction`` is 0 and there is none."""
@@ -240,17 +244,7 @@ class ClassificationData(ImageData):
 
     def _evaluation_loader(self, dataset: ClassificationDataset) -> DataLoader[Any]:
         one_bucket = [0] * len(dataset)
-        sampler = BucketBatchSampler(SequentialSampler(dataset), self.batch_size, False, one_bucket)
-        return self._loader(dataset, batch_sampler=sampler)
-
-    def _loader(self, dataset: ClassificationDataset, **batches: Any) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            **batches,
-            num_workers=self.num_workers,
-            collate_fn=_as_it_is,
-            persistent_workers=self.num_workers > 0,
-        )
+        return self._ordered_loader(dataset, one_bucket, _as_it_is)
 
     def check(self) -> ClassificationReport:
         """Read every picture of every split and list everything that is wrong; nothing stops it."""

@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,25 +51,39 @@ def check_classification(data: "ClassificationData") -> ClassificationReport:
     except ValueError as error:
         report.errors.append(str(error))
         return report
-    findings = Findings()
+    if "train" not in own:
+        report.errors.append(f"{data.root}: there is no train split; training needs one")
+    if len(report.class_names) == 1:
+        report.warnings.append(one_class_fault(data.root, report.class_names[0]))
     listed: dict[str, Pictures] = {}
+    digests: dict[str, bytes] = {}
     for split in sorted(own, key=SPLITS.index):
+        findings = Findings()
         try:
             listed[split] = data.read(split, findings)
         except DataError as error:
             findings.error(f"the {split} split cannot be read: {error}")
-    if "train" not in own:
-        findings.error(f"{data.root}: there is no train split; training needs one")
-    digests: dict[str, bytes] = {}
-    for pictures in listed.values():
-        digests |= _read_all(pictures, report, findings)
+        else:
+            digests |= _read_all(listed[split], report, findings)
+        report.take(findings)
     splits = _splits(data, listed)
     for split, samples in splits.items():
         labels = np.array([sample.label for sample in samples], np.int64)
         report.splits[split] = np.bincount(labels, minlength=len(report.class_names))
-    _check_repeats(splits, digests, report, findings)
-    report.take(findings)
+    _check_repeats(splits, digests, report)
     return report
+
+
+def one_class_fault(root: Path, name: str) -> str:
+    """Say that there is nothing to tell apart.
+
+    Args:
+        root: of the set.
+        name: of the only class.
+    """
+    return (
+        f"{root}: {name!r} is the only class, so any net is right on every picture; is it a folder around the classes?"
+    )
 
 
 def _splits(data: "ClassificationData", listed: dict[str, Pictures]) -> dict[str, list[Sample]]:
@@ -93,9 +108,7 @@ def _read_all(pictures: Pictures, report: ClassificationReport, findings: Findin
     return digests
 
 
-def _check_repeats(
-    splits: dict[str, list[Sample]], digests: dict[str, bytes], report: ClassificationReport, findings: Findings
-) -> None:
+def _check_repeats(splits: dict[str, list[Sample]], digests: dict[str, bytes], report: ClassificationReport) -> None:
     by_split = {
         split: {digests[sample.name]: sample for sample in samples if sample.name in digests}
         for split, samples in splits.items()
@@ -103,7 +116,7 @@ def _check_repeats(
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         a, b = by_split.get(first, {}), by_split.get(second, {})
         if shared := sorted((a[digest].name, b[digest].name) for digest in a.keys() & b.keys()):
-            findings.warning(
+            report.warnings.append(
                 f"{len(shared)} pictures of {second} are in {first} too, pixel by pixel, {shared[0][0]} = {shared[0][1]} "
                 "among them; scores on them say nothing about new pictures"
             )
@@ -114,7 +127,7 @@ def _check_repeats(
                 labels[digests[sample.name]].setdefault(sample.label, sample.name)
     if contradictory := [names for names in labels.values() if len(names) > 1]:
         first, second = list(contradictory[0].values())[:2]
-        findings.warning(
+        report.warnings.append(
             f"{len(contradictory)} pictures are in more than one class, pixel by pixel, {first} = {second} among them; "
             "keep each in one"
         )

@@ -12,6 +12,7 @@ import numpy as np
 
 from bnn_tasks.data.classification.pictures import Source
 from bnn_tasks.data.findings import DataError
+from bnn_tasks.data.voc_files import IMAGE_SUFFIXES
 from bnn_tasks.runtime.images import ImageError, read_image
 
 
@@ -22,7 +23,8 @@ class Files(Source):
         root: folder or zip file.
         names: of all files below ``root``.
         folders: all folders below ``root``, empty ones too.
-        splits: folders of the first level that are splits or hold them; any other one that holds everything is skipped.
+        splits: folders of the first level that are splits or hold them; any other one that holds all pictures is skipped,
+            and what lies beside it is left out.
 
     Attributes:
         names: sorted.
@@ -34,16 +36,18 @@ class Files(Source):
         self.names = sorted(name for name in names if not _hidden(name))
         self.folders = sorted(folder for folder in folders if not _hidden(folder))
         self.prefix = ""
-        tops = {name.partition("/")[0] for name in [*self.names, *self.folders]}
-        deeper = any(folder.count("/") for folder in self.folders)
-        if len(tops) == 1 and not tops & set(splits) and deeper:
-            self.prefix = f"{tops.pop()}/"
-            self.names = [name.removeprefix(self.prefix) for name in self.names]
-            self.folders = [name.removeprefix(self.prefix) for name in self.folders if "/" in name]
+        tops = {name.rpartition("/")[0].partition("/")[0] for name in self.names if is_picture(name)}
+        (top,) = tops if len(tops) == 1 else {""}
+        if top and top not in splits and any(folder.startswith(f"{top}/") for folder in self.folders):
+            self.prefix = f"{top}/"
+            self.names, self.folders = (
+                [name.removeprefix(self.prefix) for name in names if name.startswith(self.prefix)]
+                for names in (self.names, self.folders)
+            )
 
 
 class FolderFiles(Files):
-    """The files below a folder.
+    """The files below a folder; links to folders are followed, but for those to a folder that the link is in.
 
     Args:
         root: the folder.
@@ -52,10 +56,13 @@ class FolderFiles(Files):
 
     def __init__(self, root: Path, splits: Collection[str]) -> None:
         names, folders = [], []
-        for place, below, here in os.walk(root, followlinks=True):
+        for place, below, files in os.walk(root, followlinks=True):
+            here = Path(place).absolute()
+            around = {folder.resolve() for folder in (here, *here.parents)}
+            below[:] = [name for name in below if (here / name).resolve() not in around]
             inside = Path(place).relative_to(root)
             folders += [(inside / name).as_posix() for name in below]
-            names += [(inside / name).as_posix() for name in here]
+            names += [(inside / name).as_posix() for name in files]
         super().__init__(root, names, folders, splits)
 
     def read(self, name: str) -> np.ndarray:
@@ -132,6 +139,15 @@ def find_files(root: Path, splits: Collection[str]) -> Files:
     if root.is_file():
         return ZipFiles(root, splits)
     raise DataError(f"{root}: no such folder or zip file; set `root` to the data set's folder or .zip")
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file's name is that of a picture.
+
+    Args:
+        name: of the file.
+    """
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _hidden(name: str) -> bool:

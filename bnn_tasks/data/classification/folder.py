@@ -1,18 +1,21 @@
 """Classification sets as a folder a class."""
 
-import os
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bnn_tasks.data.classification.base import ClassificationData
-from bnn_tasks.data.classification.files import Files, find_files
+from bnn_tasks.data.classification.files import Files, find_files, is_picture
 from bnn_tasks.data.classification.pictures import Pictures, Sample
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.module import SPLITS
-from bnn_tasks.data.voc_files import IMAGE_SUFFIXES, VAL_STRIDE
+from bnn_tasks.data.named import VAL_STRIDE, check_class_names, check_split_keys, split_by_position, split_spellings
 from bnn_tasks.runtime.images import Size
 
+log = logging.getLogger(__name__)
+
+SHOWN = 20  # folders in a message
 EXPECTED = "expected train/<class>/ and, where there are, val/<class>/ and test/<class>/, or <class>/ alone"
 
 
@@ -20,12 +23,13 @@ class ImageFolderData(ClassificationData):
     """Pictures in ``train/<class>/``, ``val/<class>/`` and ``test/<class>/``: ImageNet's layout.
 
     Pictures may lie in folders below their class's. Without split folders, every fifth picture of each ``<class>/`` by
-    name is val, the others are train, and test is val. Where one folder holds everything, it is skipped.
+    name is val, the others are train, and test is val. Where one folder holds all pictures, it is skipped.
 
     Args:
         root: folder of the set, or a .zip of one, which is read where it is.
         size: see ``ClassificationData``.
-        splits: which folder is which of "train", "val" and "test"; those left out have their own name as folder.
+        splits: which folder is which of "train", "val" and "test"; those left out have their own name as folder. A folder
+            named here must be there.
         classes: names in label order; by default the sorted names of the train split's folders.
         **kwargs: the other arguments of ``ClassificationData``.
 
@@ -42,11 +46,11 @@ class ImageFolderData(ClassificationData):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, size, **kwargs)
-        if unknown := set(splits or {}) - set(SPLITS):
-            raise ValueError(f"Expected `splits` to have keys of {SPLITS}, but got {sorted(unknown)}")
-        if classes is not None and (not classes or len(set(classes)) < len(classes)):
-            raise ValueError(f"Expected `classes` to be names without repetition, but got {classes}")
+        check_split_keys(splits or {})
+        if classes is not None:
+            check_class_names(classes)
         self.splits = {split: split for split in SPLITS} | (splits or {})
+        self._named = dict(splits or {})
         self._classes = classes
 
     @cached_property
@@ -61,7 +65,30 @@ class ImageFolderData(ClassificationData):
     @cached_property
     def _split_folders(self) -> set[str]:
         """Splits that have a folder; none in a set of class folders alone."""
-        return {split for split, folder in self.splits.items() if folder in self._files.folders}
+        there = set(self._files.folders)
+        if missing := [f"{split}: {folder}" for split, folder in self._named.items() if folder not in there]:
+            raise DataError(
+                f"{self.root}: `splits` names folders that are not there, {', '.join(missing)}; there are "
+                f"{self._class_folders('')[:SHOWN] or 'none'}. Cure: name one of these, or leave the split out"
+            )
+        found = {split for split, folder in self.splits.items() if folder in there}
+        if not found:
+            self._refuse_other_spellings()
+            log.info(
+                "%s: no split folders, so every fifth picture of each class by name is val, the others train", self.root
+            )
+        return found
+
+    def _refuse_other_spellings(self) -> None:
+        """Raise where class folders are splits by another name; a class may be called Train, but it holds no folders."""
+        tops = self._class_folders("")
+        found = split_spellings(tops)
+        if found and (len(found) == len(tops) or any(self._class_folders(folder) for folder in found.values())):
+            cure = ", ".join(f"{split}: {folder}" for split, folder in found.items())
+            raise DataError(
+                f"{self.root}: {', '.join(found.values())} would be classes, but look like splits; {EXPECTED}. Cure: "
+                f"splits: {{{cure}}}"
+            )
 
     @property
     def class_names(self) -> list[str]:
@@ -97,7 +124,7 @@ class ImageFolderData(ClassificationData):
         for label, name in enumerate(self.class_names):
             names = members.get(name, [])
             if not self._split_folders:
-                names = [n for i, n in enumerate(names, 1) if (i % VAL_STRIDE == 0) == (split == "val")]
+                names = dict(zip(("train", "val"), split_by_position(names)))[split]
             if not names:
                 self._report_empty(split, name, findings)
             samples += [Sample(name, label) for name in names]
@@ -131,7 +158,7 @@ class ImageFolderData(ClassificationData):
             if not name.startswith(start):
                 continue
             head, inside, _ = name.removeprefix(start).partition("/")
-            if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
+            if not is_picture(name):
                 findings.warning(f"{self.root}: {name}: not a picture of a known kind; left out")
             elif not inside:
                 findings.error(f"{self.root}: {name}: a picture outside the class folders; move it into one")

@@ -8,7 +8,7 @@ import numpy as np
 from bnn_tasks.data.detection.dataset import Record, learnt_labels
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.module import SPLITS
-from bnn_tasks.data.recorded_check import check_cache, check_overlap, repeats, shown_scale, suggest_sizes
+from bnn_tasks.data.recorded_check import check_cache, check_overlap, shown_scale, suggest_sizes, val_is_test
 from bnn_tasks.data.report import DataReport, format_counts
 from bnn_tasks.runtime.images import ImageError, Resize, read_image
 
@@ -67,7 +67,7 @@ class Report(DataReport):
     """What a detection set contains, and what is wrong with it.
 
     Attributes:
-        splits: by name; one that repeats another or cannot be read is not here.
+        splits: by name; a test split that is the val split, or one that cannot be read, is not here.
     """
 
     splits: dict[str, SplitSummary] = field(default_factory=dict)
@@ -107,9 +107,7 @@ def check(data: "DetectionData") -> Report:
         except DataError as error:  # training and validation do without a test split
             (findings.warning if split == "test" else findings.error)(f"the {split} split cannot be read: {error}")
             records[split] = []
-        if repeats(records, split):
-            del records[split]
-            report.warnings.append(f"the {split} split has the pictures of an earlier one; they are counted once")
+        if split == "test" and val_is_test(records):
             continue
         _check_images(records[split], report, findings, pixels)
         if records[split]:
@@ -118,7 +116,7 @@ def check(data: "DetectionData") -> Report:
     _check_splits(records, report)
     check_cache(data, records, 3, report)  # RGB
     _check_pixels(data.channels, pixels, report)
-    _suggest([record for split in records.values() for record in split], data.resize, report)
+    _suggest([record for split in report.splits for record in records[split]], data.resize, report)
     return report
 
 

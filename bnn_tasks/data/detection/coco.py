@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bnn_tasks.data.coco_file import COCO_SOURCE, CocoFile, CocoImage, read_coco
+from bnn_tasks.data.coco_file import CocoFiles, CocoImage
+from bnn_tasks.data.coco_pictures import find_pictures
 from bnn_tasks.data.detection.base import DetectionData
 from bnn_tasks.data.detection.dataset import Record
 from bnn_tasks.data.findings import DataError, Findings
@@ -16,7 +17,6 @@ log = logging.getLogger(__name__)
 
 ANNOTATIONS = {"train": "annotations/instances_train2017.json", "val": "annotations/instances_val2017.json"}
 IMAGES = {"train": "train2017", "val": "val2017"}
-NAMED_MISSING = 5
 
 
 class CocoDetectionData(DetectionData):
@@ -53,6 +53,7 @@ class CocoDetectionData(DetectionData):
                 f"{sorted(self.annotations)} and {sorted(self.image_folders)}"
             )
         self._categories: dict[int, str] = {}
+        self._files = CocoFiles()
 
     @property
     def class_names(self) -> list[str]:
@@ -69,11 +70,23 @@ class CocoDetectionData(DetectionData):
             first = next(iter(self.annotations.values()), None)
             if first is None:
                 raise DataError(f"{self.root}: no annotation file is named; set `annotations`")
-            self._categories = read_coco(self.root / first, Findings()).categories
+            self._categories = self._files.read(self.root / first, Findings()).categories
         return self._categories
 
+    def setup(self, stage: str) -> None:
+        """Read the annotations of a stage's splits, and keep none of the files.
+
+        Args:
+            stage: ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``.
+
+        Raises:
+            DataError: what is wrong with the set; the first of it.
+        """
+        super().setup(stage)
+        self._files.forget()
+
     def read(self, split: str, findings: Findings) -> list[Record]:
-        """Read a split's JSON file.
+        """Read a split's JSON file and the headers of its images.
 
         Args:
             split: ``"train"``, ``"val"`` or ``"test"``.
@@ -85,36 +98,26 @@ class CocoDetectionData(DetectionData):
         if split not in self.annotations:
             raise DataError(f"{self.root}: there is no {split} split; add it to `annotations` and `images`")
         path, folder = self.root / self.annotations[split], self.root / self.image_folders[split]
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such image folder; correct `images`; {COCO_SOURCE}")
-        file = read_coco(path, findings)
+        file = self._files.read(path, findings)
         if file.categories != self._known_categories():
             findings.error(f"{path}: its categories are not those of the other splits; make them equal")
-        there = {found.relative_to(folder).as_posix() for found in folder.rglob("*") if found.is_file()}
-        present = [image for image in file.images.values() if image.file_name in there]
-        if missing := [image.file_name for image in file.images.values() if image.file_name not in there]:
-            findings.error(_missing(path, folder, missing))
-        return [self._record(image, folder, file) for image in present]
-
-    def _record(self, image: CocoImage, folder: Path, file: CocoFile) -> Record:
         label = {id_: position for position, id_ in enumerate(file.categories)}
-        crowd = np.array([found.crowd for found in image.objects], bool)
-        return Record(
-            image_id=image.id,
-            path=folder / image.file_name,
-            height=image.height,
-            width=image.width,
-            boxes=np.array([found.box for found in image.objects], np.float64).reshape(-1, 4),
-            labels=np.array([label[found.category] for found in image.objects], np.int64),
-            difficult=np.zeros(len(crowd), bool),
-            crowd=crowd,
-            area=np.array([found.area for found in image.objects], np.float64),
-            ignore=crowd.copy(),
-            name=image.file_name,
-        )
+        pictures = find_pictures(file, path, folder, findings)
+        return [_record(file.images[id_], picture, label) for id_, picture in pictures.items()]
 
 
-def _missing(path: Path, folder: Path, missing: list[str]) -> str:
-    named = ", ".join(missing[:NAMED_MISSING])
-    more = f" and {len(missing) - NAMED_MISSING} more" if len(missing) > NAMED_MISSING else ""
-    return f"{path}: {len(missing)} images are not in {folder}: {named}{more}; add them or remove their entries"
+def _record(image: CocoImage, picture: Path, label: dict[int, int]) -> Record:
+    crowd = np.array([found.crowd for found in image.objects], bool)
+    return Record(
+        image_id=image.id,
+        path=picture,
+        height=image.height,
+        width=image.width,
+        boxes=np.array([found.box for found in image.objects], np.float64).reshape(-1, 4),
+        labels=np.array([label[found.category] for found in image.objects], np.int64),
+        difficult=np.zeros(len(crowd), bool),
+        crowd=crowd,
+        area=np.array([found.area for found in image.objects], np.float64),
+        ignore=crowd.copy(),
+        name=image.file_name,
+    )

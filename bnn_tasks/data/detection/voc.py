@@ -9,6 +9,7 @@ from bnn_tasks.data.detection.voc_layout import VOCEntry, VOCLayoutData
 from bnn_tasks.data.detection.voc_xml import read_annotation
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.module import SPLITS
+from bnn_tasks.data.named import check_class_names, check_split_keys
 from bnn_tasks.data.voc_files import VOCFiles
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,9 @@ class VOCDetectionData(VOCLayoutData):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, sizes, **kwargs)
-        if unknown := set(splits or {}) - set(SPLITS):
-            raise ValueError(f"Expected `splits` to have keys of {SPLITS}, but got {sorted(unknown)}")
-        if classes is not None and (not classes or len(set(classes)) < len(classes)):
-            raise ValueError(f"Expected `classes` to be names without repetition, but got {classes}")
+        check_split_keys(splits or {})
+        if classes is not None:
+            check_class_names(classes)
         self.splits = {split: split for split in SPLITS} | (splits or {})
         self._classes = classes
 
@@ -57,7 +57,12 @@ class VOCDetectionData(VOCLayoutData):
 
     @cached_property
     def _files(self) -> VOCFiles:
-        return VOCFiles.find(self.root)
+        files = VOCFiles.find(self.root)
+        if files.image_sets is None:
+            log.info(
+                "%s: no ImageSets/Main, so every fifth picture by name is the val split, the others train", self.root
+            )
+        return files
 
     def _seen_classes(self) -> list[str]:
         names: set[str] = set()

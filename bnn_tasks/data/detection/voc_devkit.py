@@ -1,6 +1,7 @@
 """PASCAL VOC's own years, 2007 and 2012, and their union."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from torchvision.datasets import VOCDetection
 
 from bnn_tasks.data.detection.voc_layout import VOCEntry, VOCLayoutData
 from bnn_tasks.data.findings import DataError
-from bnn_tasks.data.module import SPLITS
+from bnn_tasks.data.named import check_split_keys
 from bnn_tasks.data.voc_files import VOCFiles
 
 # In the official order: Everingham et al., The PASCAL Visual Object Classes Challenge, 2010; the devkit's VOCinit.
@@ -67,8 +68,7 @@ class VOCDevkitData(VOCLayoutData):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, sizes, **kwargs)
-        if unknown := set(splits or {}) - set(SPLITS):
-            raise ValueError(f"Expected `splits` to have keys of {SPLITS}, but got {sorted(unknown)}")
+        check_split_keys(splits or {})
         self.splits = SPLITS_07_12 | (splits or {})
         for split, lists in self.splits.items():
             if not lists or len(set(lists)) < len(lists):
@@ -98,7 +98,7 @@ class VOCDevkitData(VOCLayoutData):
             for name in sorted({name for lists in self.splits.values() for name in lists}):
                 year, list_ = _year_and_list(name)
                 if not (self.root / f"VOC{year}" / "ImageSets" / "Main" / f"{list_}.txt").is_file():
-                    _fetch(self.root, year, list_)
+                    fetch_year(self.root / f"VOC{year}", list_, VOCDetection)
 
     def entries(self, split: str) -> list[VOCEntry]:
         """List a split: its lists one after the other, each sorted by name.
@@ -145,17 +145,23 @@ def _year_and_list(name: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _fetch(root: Path, year: str, list_: str) -> None:
+def fetch_year(folder: Path, list_: str, archive: Callable[..., object]) -> None:
+    """Fetch the archive of a year that has a list.
+
+    Args:
+        folder: to be, ``VOCdevkit/VOC<year>``.
+        list_: its name.
+        archive: torchvision's data set of a VOC task, which fetches where ``download`` is true.
+
+    Raises:
+        DataError: it cannot be fetched.
+    """
+    year = folder.name.removeprefix("VOC")
     try:
-        VOCDetection(root.parent, year, list_, download=True)
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:  # what torchvision raises: no network, wrong checksum, no such list
+        archive(folder.parent.parent, year, list_, download=True)
+    except (OSError, RuntimeError, ValueError) as error:  # torchvision's: no network, wrong checksum, no such list
         reason = " ".join(str(error).split())
         raise DataError(
-            f"{root / f'VOC{year}'}: the list {list_} is missing and cannot be fetched ({reason}); check the network "
-            f"connection, or unpack the archive of http://host.robots.ox.ac.uk/pascal/VOC/voc{year}/ so that {root} "
-            f"holds VOC{year}"
+            f"{folder}: the list {list_} is missing and cannot be fetched ({reason}); check the network connection, or unpack "
+            f"the archive of http://host.robots.ox.ac.uk/pascal/VOC/voc{year}/ so that {folder.parent} holds {folder.name}"
         ) from error

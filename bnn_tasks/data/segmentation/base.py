@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bnn_tasks.data.cache import PixelCache
 from bnn_tasks.data.module import SPLITS, STAGES
+from bnn_tasks.data.named import check_split_keys
 from bnn_tasks.data.recorded import Reader, RecordedData
 from bnn_tasks.data.segmentation.augment import SegmentationAugment
 from bnn_tasks.data.segmentation.batch import collate
@@ -63,8 +64,7 @@ class SegmentationData(RecordedData[SegmentationRecord]):
         cache_limit: float = 4.0,
     ) -> None:
         super().__init__(root, sizes, rule, batch_size, num_workers, channels, cache, cache_limit)
-        if unknown := set(splits or {}) - set(SPLITS):
-            raise ValueError(f"Expected `splits` to have keys of {SPLITS}, but got {sorted(unknown)}")
+        check_split_keys(splits or {})
         self.train_augment = train_augment
         self.splits = {split: split for split in SPLITS} | (splits or {})
         self._named = frozenset(splits or {})  # these are what they say, without a way out

@@ -8,7 +8,7 @@ import numpy as np
 
 from bnn_tasks.data.findings import DataError, Findings, empty_fault
 from bnn_tasks.data.module import SPLITS
-from bnn_tasks.data.recorded_check import check_cache, check_overlap, repeats, shown_scale, suggest_sizes
+from bnn_tasks.data.recorded_check import check_cache, check_overlap, shown_scale, suggest_sizes, val_is_test
 from bnn_tasks.data.report import DataReport, format_counts
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import MaskCoding
@@ -47,7 +47,7 @@ class SegmentationReport(DataReport):
     """What a segmentation set contains, and what is wrong with it.
 
     Attributes:
-        splits: by name; one that repeats another or cannot be read is not here.
+        splits: by name; a test split that is the val split, or one that cannot be read, is not here.
     """
 
     splits: dict[str, SplitPixels] = field(default_factory=dict)
@@ -89,9 +89,7 @@ def check_segmentation(data: "SegmentationData") -> SegmentationReport:
         else:
             if not records[split] and not findings.errors:
                 _fatal(split, findings)(empty_fault(data.root, split))
-        if repeats(records, split):
-            del records[split]
-            report.warnings.append(f"the {split} split has the pictures of an earlier one; they are counted once")
+        if split == "test" and val_is_test(records):
             continue
         if records[split]:
             report.splits[split] = _read_all(records[split], coding, report, findings)

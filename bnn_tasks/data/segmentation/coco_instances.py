@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as rle
 
-from bnn_tasks.data.coco_file import COCO_SOURCE, read_coco
+from bnn_tasks.data.coco_file import CocoFiles
+from bnn_tasks.data.coco_pictures import find_pictures
 from bnn_tasks.data.coco_segmentation import segmentation_fault
 from bnn_tasks.data.detection.coco import ANNOTATIONS, IMAGES
 from bnn_tasks.data.findings import DataError, Findings
@@ -15,19 +16,20 @@ from bnn_tasks.data.segmentation.base import SegmentationData
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import MOST_CLASSES, MaskCoding
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
-from bnn_tasks.data.segmentation.faults import shown_size
-from bnn_tasks.runtime.images import ImageError, Size, image_size
+from bnn_tasks.runtime.images import Size
 
 
 class Instance(NamedTuple):
     """One object.
 
     Attributes:
+        id: of its annotation.
         label: 1..K-1; 0 is the background.
         name: of its category.
         segmentation: as in the file.
     """
 
+    id: int
     label: int
     name: str
     segmentation: Any
@@ -53,10 +55,10 @@ class InstanceCoding(MaskCoding):
         """
         size, instances = self.instances[path]
         mask = np.zeros(size, np.uint8)
-        for label, name, segmentation in instances:
+        for id_, label, name, segmentation in instances:
             if fault := segmentation_fault(segmentation, size):
                 raise DataError(
-                    f"{path.parent}: an object {name!r} of picture {path.name}: {fault}; correct its annotation"
+                    f"{path.parent}: an object {name!r} of picture {path.name}: {fault}; correct annotation {id_}"
                 )
             inside = _draw(segmentation, size)
             mask[inside & (mask != 0) & (mask != label)] = VOID
@@ -107,12 +109,13 @@ class CocoInstanceMaskData(SegmentationData):
         super().__init__(root, sizes, splits=test | (splits or {}), **kwargs)
         self._instances: dict[str, dict[Path, tuple[Size, list[Instance]]]] = {}
         self._categories: dict[int, str] = {}
+        self._files = CocoFiles()
 
     @property
     def class_names(self) -> list[str]:
         """Background, then the category names of the train file in the order of their ids."""
         if not self._categories:
-            self._categories = read_coco(self._path("train"), Findings()).categories
+            self._categories = self._files.read(self._path("train"), Findings()).categories
         names = ["background", *self._categories.values()]
         if names.count("background") > 1:
             raise DataError(
@@ -137,36 +140,42 @@ class CocoInstanceMaskData(SegmentationData):
             self.records(split)
         return InstanceCoding(self._instances[self.splits[split]])
 
+    def setup(self, stage: str) -> None:
+        """List a stage's splits and look at their masks, see ``SegmentationData``, and keep none of the files.
+
+        Args:
+            stage: ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``.
+
+        Raises:
+            DataError: what is wrong with the set; the first of it.
+            ImageError: the header of a validation picture cannot be read, before a fit.
+        """
+        super().setup(stage)
+        self._files.forget()
+
     def read(self, split: str, findings: Findings) -> list[SegmentationRecord]:
-        """Read a split's JSON file; masks are drawn later.
+        """Read a split's JSON file and the headers of its pictures; masks are drawn later.
 
         Args:
             split: ``"train"``, ``"val"`` or ``"test"``.
             findings: takes what is wrong.
         """
         path, name = self._path(split), self.splits[split]
-        file = read_coco(path, findings)
+        file = self._files.read(path, findings)
         if ["background", *file.categories.values()] != self.class_names:
             raise DataError(f"{path}: its categories are not those of the train split; make them equal")
-        folder = self.root / self.image_folders[name]
         label = {id_: place for place, id_ in enumerate(file.categories, 1)}
         records, instances = [], {}
-        for image in file.images.values():
-            place = folder / image.file_name
-            if not place.is_file():
-                findings.error(f"{path}: there is no picture {place}; add it or remove its entry; {COCO_SOURCE}")
-                continue
+        for id_, picture in find_pictures(file, path, self.root / self.image_folders[name], findings).items():
+            image = file.images[id_]
             size = (image.height, image.width)
-            if fault := _size_fault(place, size):
-                findings.error(f"{path}: {fault}")
-                continue
             drawn = path / image.file_name  # no file: two annotation files may draw different masks of one picture
             masked = [*image.objects, *(one for one in image.boxless if one.segmentation)]
             instances[drawn] = (
                 size,
-                [Instance(label[one.category], file.categories[one.category], one.segmentation) for one in masked],
+                [Instance(o.id, label[o.category], file.categories[o.category], o.segmentation) for o in masked],
             )
-            records.append(SegmentationRecord(place, drawn, *size, image.file_name))
+            records.append(SegmentationRecord(picture, drawn, *size, image.file_name))
         self._instances[name] = instances
         return records
 
@@ -175,20 +184,6 @@ class CocoInstanceMaskData(SegmentationData):
         if name not in self.annotations:
             raise DataError(f"{self.root}: there is no {name} split; add it to `annotations` and `images`")
         return self.root / self.annotations[name]
-
-
-def _size_fault(picture: Path, size: Size) -> str | None:
-    """Say that a picture has another size than its entry."""
-    try:
-        found = image_size(picture)
-    except ImageError:  # met again where the picture is read
-        return None
-    if found == size:
-        return None
-    return (
-        f"the entry of {picture.name} says {size[1]}x{size[0]} pixels, but {picture} is {shown_size(picture, found)}; correct "
-        "the entry, and its objects with it"
-    )
 
 
 def _draw(segmentation: Any, size: Size) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Colour tables of RGB-coded masks."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,8 +32,8 @@ def check_colours(colours: Mapping[str, Sequence[int]], where: str) -> None:
 def read_colour_table(path: Path) -> dict[str, list[int]]:
     """Read a table of one colour a line: three numbers before or after the name, between blanks, tabs, commas or semicolons.
 
-    These are the ``label_colors.txt`` of CamVid ("64 128 64 Animal") and a CSV file of name,r,g,b. Lines that start with #,
-    and a heading without numbers, are left out.
+    These are the ``label_colors.txt`` of CamVid ("64 128 64 Animal") and a CSV file of name,r,g,b, whose cells may be quoted.
+    Lines that start with #, a heading without numbers, and empty cells at a line's end are left out.
 
     Args:
         path: of the table.
@@ -50,8 +51,11 @@ def read_colour_table(path: Path) -> dict[str, list[int]]:
     colours: dict[str, list[int]] = {}
     heading = None
     for number, line in enumerate(lines, 1):
-        cells = [cell.strip() for cell in line.replace(";", ",").split(",")]
-        words = cells if len(cells) > 1 else line.split()
+        (row,) = csv.reader([line], delimiter=max(",;", key=line.count), skipinitialspace=True)
+        cells = [cell.strip() for cell in row]
+        while cells and not cells[-1]:  # a spreadsheet's empty columns
+            cells.pop()
+        words = cells if len(row) > 1 else line.split()
         if not words or words[0].startswith("#"):
             continue
         first, last = words[:3], words[-3:]

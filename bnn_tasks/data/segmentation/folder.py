@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from bnn_tasks.data.findings import DataError, Findings
+from bnn_tasks.data.named import VAL_STRIDE, check_class_names, split_by_position
 from bnn_tasks.data.segmentation.base import SegmentationData
 from bnn_tasks.data.segmentation.batch import VOID
 from bnn_tasks.data.segmentation.coding import MOST_CLASSES, ColourCoding, IndexCoding, MaskCoding
 from bnn_tasks.data.segmentation.colours import check_colours, read_colour_table
 from bnn_tasks.data.segmentation.dataset import SegmentationRecord
 from bnn_tasks.data.segmentation.pairs import Place, chosen, pair
-from bnn_tasks.data.voc_files import IMAGE_SUFFIXES, VAL_STRIDE
+from bnn_tasks.data.voc_files import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class MaskFolderData(SegmentationData):
                 "Cure: a colour whose name is not in `classes` is void"
             )
         if classes is not None:
-            _check_classes(classes, "`classes`")
+            check_class_names(classes, most=MOST_CLASSES)
             if values is not None and len(values) != len(classes):
                 raise ValueError(
                     f"Expected `values` to be one number a class, but got {len(values)} for {len(classes)} classes"
@@ -103,7 +104,7 @@ class MaskFolderData(SegmentationData):
         if file.is_file():
             try:
                 names = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
-                _check_classes(names, str(file))
+                check_class_names(names, str(file), MOST_CLASSES)
             except (OSError, UnicodeDecodeError) as error:
                 raise DataError(
                     f"{file}: the class names cannot be read ({error}); write one a line, in UTF-8"
@@ -190,14 +191,17 @@ class MaskFolderData(SegmentationData):
 
 
 def _by_position(split: str, names: list[str], folder: Path) -> list[str]:
-    held_out = set(names[VAL_STRIDE - 1 :: VAL_STRIDE])
-    if not held_out:
+    train, val = split_by_position(names)
+    if not val:
         raise DataError(
             f"{folder}: {len(names)} pictures are too few to split; give at least {VAL_STRIDE}, or folders for each split"
         )
     if split not in ("train", "val"):
         raise DataError(f"{folder}: expected split 'train' or 'val' of a set without split folders, but got {split!r}")
-    return [name for name in names if (name in held_out) == (split == "val")]
+    if split == "val":
+        log.info("%s: no folders for each split, so every fifth picture by name is the val split", folder)
+        return val
+    return train
 
 
 def _check_apart(root: Path, images: str, masks: str, mask_end: str) -> None:
@@ -215,11 +219,4 @@ def _check_apart(root: Path, images: str, masks: str, mask_end: str) -> None:
             f"Expected `images` and `masks` to be two folders apart, since folders below them are searched too, but got "
             f"{images!r} and {masks!r}, of which one lies in the other. Cure: images: images, masks: masks, side by side; or "
             "all files in one folder, and `mask_end`"
-        )
-
-
-def _check_classes(names: list[str], where: str) -> None:
-    if not 1 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
-        raise ValueError(
-            f"Expected {where} to be 1 to {MOST_CLASSES} names without repetition, but got {len(names)}: {names[:20]}"
         )

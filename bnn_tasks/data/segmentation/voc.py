@@ -8,7 +8,7 @@ from typing import Any
 
 from torchvision.datasets import VOCSegmentation
 
-from bnn_tasks.data.detection.voc_devkit import DEVKIT, VOC_CLASSES
+from bnn_tasks.data.detection.voc_devkit import DEVKIT, VOC_CLASSES, fetch_year
 from bnn_tasks.data.findings import DataError, Findings
 from bnn_tasks.data.segmentation.base import SegmentationData
 from bnn_tasks.data.segmentation.batch import VOID
@@ -84,8 +84,14 @@ class VOCSegmentationData(SegmentationData):
             if "test" in self._named:
                 lists.add(self.splits["test"])
             for name in sorted(lists):
-                if not (self._lists / f"{name}.txt").is_file():
-                    _fetch(self.root, name)
+                if (self._lists / f"{name}.txt").is_file():
+                    continue
+                if name not in PUBLISHED:
+                    raise DataError(
+                        f"{self.root}: the list {name} is missing, and it is none of VOC's own ({', '.join(PUBLISHED)}), which "
+                        "`download` fetches; put it and its masks there, or name another list in `splits`"
+                    )
+                fetch_year(self.root, name, VOCSegmentation)
 
     def read(self, split: str, findings: Findings) -> list[SegmentationRecord]:
         """List a split, sorted by name.
@@ -126,20 +132,3 @@ class VOCSegmentationData(SegmentationData):
             log.info("%s: no test list, so the test split is the val split", self.root)
             return self.splits["val"]
         return name
-
-
-def _fetch(root: Path, list_: str) -> None:
-    year = root.name.removeprefix("VOC")
-    if list_ not in PUBLISHED:
-        raise DataError(
-            f"{root}: the list {list_} is missing, and it is none of VOC's own ({', '.join(PUBLISHED)}), which `download` "
-            "fetches; put it and its masks there, or name another list in `splits`"
-        )
-    try:
-        VOCSegmentation(root.parent.parent, year, list_, download=True)
-    except (OSError, RuntimeError, ValueError) as error:  # torchvision's: no network, wrong checksum, no such list
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{root}: the list {list_} is missing and cannot be fetched ({reason}); check the network connection, or unpack "
-            f"the archive of http://host.robots.ox.ac.uk/pascal/VOC/voc{year}/ so that {root.parent} holds {root.name}"
-        ) from error

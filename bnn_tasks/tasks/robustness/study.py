@@ -18,7 +18,7 @@ from bnn_tasks.tasks.robustness.arsenal import Arsenal
 from bnn_tasks.tasks.robustness.chunks import Chunks
 from bnn_tasks.tasks.robustness.evidence import facts_of
 from bnn_tasks.tasks.robustness.examinations import Examination
-from bnn_tasks.tasks.robustness.findings import Accuracy, Examined, Example, Findings, Row, accuracy
+from bnn_tasks.tasks.robustness.findings import Examined, Example, Findings, Row, accuracy
 from bnn_tasks.tasks.robustness.kept_results import KeptResults
 from bnn_tasks.tasks.robustness.radii import check_reach, radii, radius
 from bnn_tasks.tasks.robustness.rising import rising
