@@ -15,6 +15,17 @@ from bnn_tasks.callbacks.files import write_json
 from bnn_tasks.cli import VERBS, main
 
 
+def refused(option: str, value: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The last line of a fit that an option keeps from starting."""
+    (folder / "given.yaml").write_text(yaml.safe_dump(tiny_config(folder)))
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", str(folder / "given.yaml"), option, value])
+    assert stop.value.code == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("bnn-tasks fit: ")
+    return line
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_picture_in_evaluation(workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tiny_config(tmp_path)
@@ -80,12 +91,7 @@ def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
 def test_a_refused_option_is_told_in_a_line(
     option: str, value: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "given.yaml").write_text(yaml.safe_dump(tiny_config(tmp_path)))
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", "--config", str(tmp_path / "given.yaml"), option, value])
-    assert stop.value.code == 2
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith("bnn-tasks fit: ")
+    line = refused(option, value, tmp_path, capsys)
     assert told in line
     assert "Namespace" not in line
     assert "Union" not in line
@@ -136,13 +142,7 @@ def test_a_folder_behind_window_is_no_overlap(capsys: pytest.CaptureFixture[str]
 def test_a_trainer_that_cannot_work(
     option: str, value: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "given.yaml").write_text(yaml.safe_dump(tiny_config(tmp_path)))
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", "--config", str(tmp_path / "given.yaml"), option, value])
-    assert stop.value.code == 2
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith("bnn-tasks fit: ")
-    assert line.endswith(told)
+    assert refused(option, value, tmp_path, capsys).endswith(told)
 
 
 def test_an_interrupted_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Matching the detections of two nets; what stands before the torch net; where a sheet may be written."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,7 @@ def test_where_a_sheet_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_sheet_is_refused_before_anything_runs(tmp_path: Path) -> None:
     """No task, no artifact and no data are needed to say so."""
+    nothing: Any = None
     for compare_nets in (compare_classifiers, compare_detectors, compare_segmenters):
         with pytest.raises(ValueError, match="`sheet`"):
-            compare_nets(None, None, None, "val", tmp_path)  # type: ignore[arg-type]
+            compare_nets(nothing, nothing, nothing, "val", tmp_path)

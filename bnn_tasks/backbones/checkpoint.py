@@ -4,7 +4,7 @@ import logging
 import os
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnn_tasks.backbones.resnet import ResNet
 from bnn_tasks.backbones.resnet_checkpoint import resnet_tensors
@@ -17,7 +17,7 @@ from bnn_tasks.binary.start import LoadReport
 _log = logging.getLogger(__name__)
 
 
-def _tensors(backbone: ResNet | VGG16, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+def _tensors(backbone: nn.Module, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     if isinstance(backbone, ResNet):
         return resnet_tensors(backbone, state)
     if isinstance(backbone, VGG16):
@@ -29,7 +29,7 @@ def _tensors(backbone: ResNet | VGG16, state: dict[str, Tensor]) -> tuple[dict[s
 
 
 @torch.no_grad()
-def load_float_state_dict(backbone: ResNet | VGG16, state: dict[str, Tensor]) -> LoadReport:
+def load_float_state_dict(backbone: nn.Module, state: dict[str, Tensor]) -> LoadReport:
     """Copy a float network's tensors into a backbone, strictly: nothing is copied unless everything fits.
 
     The float weights become the latent weights; BatchNorms keep their statistics. A ResNet's strided 1×1 shortcut becomes
@@ -60,7 +60,7 @@ def load_float_state_dict(backbone: ResNet | VGG16, state: dict[str, Tensor]) ->
     return report
 
 
-def load_float_checkpoint(backbone: ResNet | VGG16, path: str | os.PathLike[str]) -> LoadReport:
+def load_float_checkpoint(backbone: nn.Module, path: str | os.PathLike[str]) -> LoadReport:
     """`load_float_state_dict` from a file that ``torch.save(model.state_dict(), path)`` wrote.
 
     Args:

@@ -9,8 +9,8 @@ from timm.models import FeatureInfo
 from torch import Tensor, fx, nn
 
 from bnn_tasks.backbones.base import Backbone
+from bnn_tasks.backbones.zoo import check_timm_name, timm_net
 from bnn_tasks.binary import Method, binarize
-from bnn_tasks.binary.names import nearest
 from bnn_tasks.binary.tracing import trace
 
 
@@ -93,10 +93,7 @@ class TimmBackbone(Backbone):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
-        if not timm.is_model(name):
-            raise ValueError(
-                f"Expected `name` to be one of timm.list_models(), but got {name!r}.{nearest(name, timm.list_models())}"
-            )
+        check_timm_name(name)
         if in_channels < 1:
             raise ValueError(f"Expected `in_channels` to be >= 1, but got {in_channels}.")
         arguments: dict[str, Any] = {"in_chans": in_channels}
@@ -114,16 +111,7 @@ class TimmBackbone(Backbone):
         shapes = _shapes_alone(name, asked, **arguments)
         self.feature_info = shapes.feature_info
         _check_maps(name, _traced(name, shapes), self.feature_info, in_channels)
-        try:
-            net = timm.create_model(name, pretrained=pretrained, features_only=True, **arguments)
-        except Exception as error:  # every hub, proxy and file system raises its own
-            if not pretrained:
-                raise
-            raise ValueError(
-                f"Expected the pretrained weights of {name!r} to be at hand, but they could not be loaded "
-                f"({type(error).__name__}: {error}). Cure: pretrained=False, or a connection to where timm's weights are."
-            ) from error
-        real = _traced(name, net)
+        real = _traced(name, timm_net(name, pretrained, features_only=True, **arguments))
         self.net = real if method is None else binarize(real, method, keep=_usual(real) if keep is None else keep)
 
     def forward(self, x: Tensor) -> list[Tensor]:

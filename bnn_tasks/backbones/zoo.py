@@ -1,28 +1,35 @@
 """timm's own networks, for binarisation."""
 
+from typing import Any
+
 import timm
 from torch import nn
 
 from bnn_tasks.binary.names import nearest
 
 
-def timm_net(name: str, num_classes: int, pretrained: bool = False) -> nn.Module:
-    """A float network of timm.
-
-    Args:
-        name: as in ``timm.list_models()``.
-        num_classes: classes of its classifier.
-        pretrained: whether to download timm's weights; the classifier's are fresh unless `num_classes` is theirs.
-
-    Raises:
-        ValueError: timm has no such network, or its weights could not be had.
-    """
+def check_timm_name(name: str) -> None:
+    """Raise ValueError unless `name` is one of ``timm.list_models()``."""
     if not timm.is_model(name):
         raise ValueError(
             f"Expected `name` to be one of timm.list_models(), but got {name!r}.{nearest(name, timm.list_models())}"
         )
+
+
+def timm_net(name: str, pretrained: bool = False, **arguments: Any) -> nn.Module:
+    """A float network of timm.
+
+    Args:
+        name: as in ``timm.list_models()``.
+        pretrained: whether to download timm's weights; a classifier's are fresh where its classes are not theirs.
+        arguments: further ones of ``timm.create_model``, as ``num_classes``.
+
+    Raises:
+        ValueError: timm has no such network, or its weights could not be had.
+    """
+    check_timm_name(name)
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
+        return timm.create_model(name, pretrained=pretrained, **arguments)
     except Exception as error:  # every hub, proxy and file system raises its own
         if not pretrained:
             raise

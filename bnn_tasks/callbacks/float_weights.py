@@ -5,7 +5,7 @@ import os
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from bnn_tasks.backbones import VGG16, ResNet, load_float_checkpoint
+from bnn_tasks.backbones import load_float_checkpoint
 from bnn_tasks.callbacks.start_weights import backbone_of
 from bnn_tasks.tasks import Task
 
@@ -18,11 +18,11 @@ class FloatBackboneWeights(Callback):
     was loaded, left out and kept. The pictures should be normalised as the float net's were, as `Normalize` does unless told.
 
     Args:
-        path: a state_dict of the same topology; loaded with ``weights_only``, so no code in it can run. It is read when the
+        path: a state_dict of the same topology, loaded with ``weights_only``, so no code in it can run. It is read when the
             fit starts.
 
     Raises:
-        TypeError: when the fit starts: the backbone is of no kind that has a float twin elsewhere.
+        TypeError: when the fit starts: the backbone is neither a `ResNet` nor a `VGG16`.
         ValueError: when the fit starts: there is no such file, the model has no backbone, or a tensor does not fit.
     """
 
@@ -39,10 +39,4 @@ class FloatBackboneWeights(Callback):
                 f"Expected the float weights {self.path!r} to be there, but there is no such file. Cure: "
                 'torch.save(torchvision.models.resnet18(weights="DEFAULT").state_dict(), path).'
             )
-        backbone = backbone_of(pl_module.model)
-        if not isinstance(backbone, ResNet | VGG16):
-            raise TypeError(
-                f"Expected a ResNet or a VGG16, which have float twins elsewhere, but got a {type(backbone).__name__}. "
-                "Cure: BackboneWeights with a run of this suite, or the backbone's own `pretrained`."
-            )
-        load_float_checkpoint(backbone, self.path)
+        load_float_checkpoint(backbone_of(pl_module.model), self.path)

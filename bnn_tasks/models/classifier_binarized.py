@@ -122,7 +122,7 @@ class BinarizedTimm(BinarizedClassifier):
         label_smoothing: float = 0.0,
         input_size: tuple[int, int] | None = None,
     ) -> None:
-        net = timm_net(name, num_classes, pretrained)
+        net = timm_net(name, pretrained, num_classes=num_classes)
         super().__init__(num_classes, net, method, keep, mean, std, label_smoothing, input_size)
 
 

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Mapping
 
-import torch
 from safetensors.torch import load_file
 from torch import Size, Tensor
+
+from bnn_tasks.backbones.state_dicts import read_state_dict
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -23,23 +24,16 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise ValueError(
             f"Expected the teacher's weights in {name!r}, but there is no such file. Cure: correct the path."
         )
+    if not name.endswith(".safetensors"):
+        return read_state_dict(path)
     try:
-        state = load_file(name) if name.endswith(".safetensors") else _load(name)
-    except Exception as error:  # torch and safetensors raise a dozen kinds
+        state: dict[str, Tensor] = load_file(name)
+    except Exception as error:  # safetensors and the file system raise their own
         raise ValueError(
-            f"Expected {name!r} to hold a state_dict, but it is damaged, of another kind, or holds code "
-            f"({type(error).__name__}). Cure: torch.save(model.state_dict(), path)."
+            f"Expected {name!r} to hold a state_dict, but it is damaged or of another kind ({error}). "
+            "Cure: safetensors.torch.save_file(model.state_dict(), path)."
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise ValueError(
-            f"Expected {name!r} to hold a state_dict (names to tensors), but it does not. "
-            "Cure: save the inner dictionary, for instance torch.load(path)['state_dict'], to a file of its own."
-        )
     return state
-
-
-def _load(name: str) -> object:
-    return torch.load(name, map_location="cpu", weights_only=True)
 
 
 def check_weights(state: Mapping[str, Tensor], shapes: Mapping[str, Size], name: str, source: str) -> None:
